@@ -1,1 +1,84 @@
-//! Placeholder.
+//! The only maker of [`Stamp`]s.
+//!
+//! A [`Clock`] reads raw `CLOCK_MONOTONIC`, which all processes of a machine share, also across PID namespaces; so
+//! an event that a pod stamped can be placed on the run's axis to the microsecond. Wall time is read once, as the
+//! [`Anchor`] in the recording's header.
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use trial::time::Stamp;
+
+/// A run's clock. Copies tell the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    epoch_ns: u64,
+}
+
+/// Wall time of the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    /// Nanoseconds since the Unix epoch.
+    pub wall_ns: u64,
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub mono_ns: u64,
+}
+
+impl Clock {
+    /// Starts a run's clock: its epoch is now.
+    #[must_use]
+    pub fn start() -> (Self, Anchor) {
+        let anchor = Anchor { wall_ns: read(ClockId::CLOCK_REALTIME), mono_ns: monotonic_ns() };
+        (Self { epoch_ns: anchor.mono_ns }, anchor)
+    }
+
+    /// The clock of another process's run, by its epoch.
+    #[must_use]
+    pub const fn with_epoch(mono_ns: u64) -> Self {
+        Self { epoch_ns: mono_ns }
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Stamp {
+        Stamp::from_nanos(monotonic_ns().saturating_sub(self.epoch_ns))
+    }
+
+    /// A raw reading of `CLOCK_MONOTONIC`, perhaps by another process; what was before the epoch becomes the epoch.
+    #[must_use]
+    pub const fn stamp(&self, mono_ns: u64) -> Stamp {
+        Stamp::from_nanos(mono_ns.saturating_sub(self.epoch_ns))
+    }
+
+    /// A stamp as a raw reading of `CLOCK_MONOTONIC`, for absolute timers.
+    #[must_use]
+    pub fn raw(&self, stamp: Stamp) -> Duration {
+        Duration::from_nanos(self.epoch_ns.saturating_add(stamp.as_nanos()))
+    }
+}
+
+/// Raw `CLOCK_MONOTONIC` in nanoseconds.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
+fn read(id: ClockId) -> u64 {
+    // Neither clock can fail on Linux with a valid id; a zero would be seen at once as a stamp at the epoch.
+    clock_gettime(id).map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_and_raw_readings_are_inverse_after_the_epoch() {
+        let (clock, anchor) = Clock::start();
+        let stamp = clock.stamp(anchor.mono_ns + 1_500);
+        assert_eq!(stamp.as_nanos(), 1_500);
+        assert_eq!(clock.raw(stamp), Duration::from_nanos(anchor.mono_ns + 1_500));
+        assert_eq!(clock.stamp(anchor.mono_ns - 1), Stamp::ZERO);
+        assert!(clock.now() <= clock.now());
+    }
+}
