@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Renders [`trial::report::Report`] for people and for machines.
+//!
+//! Every renderer is a pure function: no I/O, no clock, no randomness. The same report gives the same bytes, so a
+//! recording made last year can be rendered again and compared.
+//!
+//! * [`json`], [`parse`]: `report.json`, and how it is read back
+//! * [`text`]: one to two screens for a terminal
+//! * `style`, `table`, `units`, `wrap`: what a terminal page is made of
+//!
+//! Invariants: whatever a report leaves out (null) is said to be "not observed", never drawn or counted as zero;
+//! control characters from outside (pod names, notes) never reach the terminal.
+
+mod document;
+mod style;
+mod table;
+mod text;
+mod units;
+mod wrap;
+
+pub use document::{ParseError, json, parse};
+pub use style::Color;
+pub use text::{TextOptions, text};
+
+/// The JSON Schema (draft 2020-12) of `report.json`, schema 1.x.
+pub const SCHEMA: &str = include_str!("../schema/report.schema.json");

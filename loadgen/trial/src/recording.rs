@@ -1,10 +1,18 @@
 //! A recording: the header, the events and the parts. Encoded here, written and read by the shells.
+//!
+//! * [`part`]: records to bytes and back
+//! * [`events`]: lines of `events.ndjson` back to events
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
+
+pub mod events;
+pub mod part;
+
+pub use events::parse_events;
 
 /// Major version of the recording's format; another major is not read.
 pub const FORMAT_MAJOR: u32 = 1;
@@ -42,4 +50,28 @@ pub struct Header {
     pub environment: BTreeMap<String, String>,
     /// What was planned.
     pub plan: Plan,
+}
+
+impl Header {
+    /// Whether this version of the tool can read the recording.
+    ///
+    /// # Errors
+    /// Another major version of the format.
+    pub const fn check_readable(&self) -> Result<(), UnreadableFormat> {
+        if self.format_major == FORMAT_MAJOR {
+            Ok(())
+        } else {
+            Err(UnreadableFormat { major: self.format_major, minor: self.format_minor })
+        }
+    }
+}
+
+/// Another major version of the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("read a recording of format {major}.{minor}: this version reads {FORMAT_MAJOR}.x")]
+pub struct UnreadableFormat {
+    /// Major version that was found.
+    pub major: u32,
+    /// Minor version that was found.
+    pub minor: u32,
 }

@@ -1,0 +1,299 @@
+//! The control plane of one arm: API server, Deployment and ReplicaSet controllers in one loop over what pods report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use cluster::ClusterError;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use trial::event::Event;
+use trial::id::PodId;
+use trial::routing::Table;
+use trial::time::Stamp;
+
+use super::Settings;
+use crate::endpoints::{Change, Endpoints};
+use crate::pod::{self, Control, Spec, Update};
+use crate::rollout::{self, View};
+
+/// What the handle asks for.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Create the replicas.
+    Deploy,
+    /// A new template: `kubectl rollout restart`.
+    Restart,
+    /// Delete one pod.
+    Delete { pod: PodId, grace: Option<u64> },
+}
+
+/// What the handle sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub(super) replicas: u32,
+    pub(super) revision: u32,
+    /// Available pods of any revision, oldest first.
+    pub(super) available: Vec<PodId>,
+    /// Available pods of the current revision.
+    pub(super) updated: u32,
+    /// Pods that are not terminating.
+    pub(super) live: u32,
+    pub(super) terminating: u32,
+    pub(super) failure: Option<Failure>,
+}
+
+/// Why the workload cannot become whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    Start { pod: String, message: String },
+    Crashed { pod: String, message: String },
+}
+
+impl Failure {
+    pub(super) fn error(&self) -> ClusterError {
+        match self.clone() {
+            Self::Start { pod, message } => ClusterError::Start { pod, message },
+            Self::Crashed { pod, message } => ClusterError::Crashed { pod, message },
+        }
+    }
+}
+
+impl Snapshot {
+    /// All replicas are of the current revision and available, and no other pod is left to be deleted.
+    pub(super) fn is_complete(&self) -> bool {
+        self.revision > 0 && self.updated == self.replicas && self.live == self.replicas
+    }
+
+    pub(super) fn describe(&self) -> String {
+        format!(
+            "{} of {} replicas available, {} of them of the current revision, {} terminating; a pod that runs is \
+             not available until its readiness probe succeeds",
+            self.available.len(),
+            self.replicas,
+            self.updated,
+            self.terminating
+        )
+    }
+}
+
+struct Entry {
+    id: PodId,
+    name: String,
+    revision: u32,
+    ready_since: Option<Stamp>,
+    deleted: bool,
+    gone: bool,
+    control: mpsc::Sender<Control>,
+    task: JoinHandle<()>,
+    spec: Spec,
+}
+
+pub(super) struct Plane {
+    settings: Settings,
+    endpoints: Endpoints,
+    pods: Vec<Entry>,
+    revision: u32,
+    failure: Option<Failure>,
+    updates: (mpsc::Sender<(PodId, Update)>, mpsc::Receiver<(PodId, Update)>),
+    snapshots: watch::Sender<Snapshot>,
+}
+
+impl Plane {
+    pub(super) fn new(settings: Settings) -> (Self, watch::Receiver<Snapshot>) {
+        let endpoints = Endpoints::start(
+            settings.emitter.clone(),
+            &settings.nodes(),
+            settings.arm.local.propagation,
+            settings.seed,
+        );
+        let (snapshots, receiver) = watch::channel(Snapshot::default());
+        let updates = mpsc::channel(256);
+        let plane = Self { settings, endpoints, pods: Vec::new(), revision: 0, failure: None, updates, snapshots };
+        (plane, receiver)
+    }
+
+    pub(super) fn tables(&self) -> Vec<Arc<ArcSwap<Table>>> {
+        self.endpoints.tables.clone()
+    }
+
+    pub(super) fn rules_changed(&self) -> watch::Receiver<u64> {
+        self.endpoints.changed.clone()
+    }
+
+    /// Runs until the handle is dropped, then ends every pod.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
+        loop {
+            let wake = self.next_available_in();
+            tokio::select! {
+                request = inbox.recv() => match request {
+                    Some(request) => self.on_request(request).await,
+                    None => break,
+                },
+                Some((pod, update)) = self.updates.1.recv() => self.on_update(pod, update).await,
+                () = tokio::time::sleep(wake) => {}
+            }
+            self.reconcile().await;
+            self.publish();
+        }
+        self.end().await;
+    }
+
+    async fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Deploy | Request::Restart => self.revision += 1,
+            Request::Delete { pod, grace } => self.delete(pod, grace).await,
+        }
+    }
+
+    async fn on_update(&mut self, id: PodId, update: Update) {
+        let now = self.settings.emitter.clock().now();
+        let Some(entry) = self.pods.iter_mut().find(|entry| entry.id == id) else { return };
+        let pod = entry.name.clone();
+        match update {
+            Update::Ready(ready) => {
+                entry.ready_since = ready.then_some(now);
+                let address = entry.spec.address;
+                self.endpoints.tell(Change::Ready(id, address, ready)).await;
+            }
+            Update::StartFailed(message) => self.fail(Failure::Start { pod, message }),
+            Update::Crashed(message) => {
+                entry.ready_since = None;
+                let address = entry.spec.address;
+                self.endpoints.tell(Change::Ready(id, address, false)).await;
+                self.fail(Failure::Crashed { pod, message });
+            }
+            Update::Terminal => self.endpoints.tell(Change::Removed(id)).await,
+            Update::Gone => entry.gone = true,
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    async fn delete(&mut self, id: PodId, grace: Option<u64>) {
+        let Some(entry) = self.pods.iter_mut().find(|entry| entry.id == id && !entry.deleted) else { return };
+        let grace_seconds = grace.unwrap_or(self.settings.arm.workload.termination_grace_period_seconds);
+        entry.deleted = true;
+        let emitter = &self.settings.emitter;
+        emitter.emit(Event::DeleteRequested { pod: id });
+        emitter.emit(Event::Terminating { pod: id, grace_seconds });
+        // Two watches hear of it, and nothing orders them: that is the race.
+        let _ended = entry.control.send(Control::Delete { grace_seconds }).await;
+        self.endpoints.tell(Change::Terminating(id)).await;
+    }
+
+    async fn reconcile(&mut self) {
+        if self.revision == 0 || self.failure.is_some() {
+            return;
+        }
+        let now = self.settings.emitter.clock().now();
+        let views: Vec<View> = self
+            .live()
+            .map(|entry| View {
+                pod: entry.id,
+                current: entry.revision == self.revision,
+                available: self.is_available(entry, now),
+            })
+            .collect();
+        let workload = &self.settings.arm.workload;
+        let actions = rollout::reconcile(workload.replicas, workload.strategy, &views);
+        for _ in 0..actions.create {
+            self.create();
+        }
+        for pod in actions.delete {
+            self.delete(pod, None).await;
+        }
+    }
+
+    fn create(&mut self) {
+        let settings = &self.settings;
+        let number = u16::try_from(self.pods.len()).unwrap_or(u16::MAX);
+        let (id, name) = (PodId(number), format!("web-{}", u32::from(number) + 1));
+        let address = match settings.address(id) {
+            Ok(address) => address,
+            Err(message) => return self.fail(Failure::Start { pod: name, message }),
+        };
+        let nodes = settings.nodes();
+        let node = nodes.get(usize::from(number) % nodes.len().max(1)).cloned().unwrap_or_default();
+        let spec = Spec {
+            id,
+            name: name.clone(),
+            node: node.clone(),
+            address,
+            run: settings.run.clone(),
+            executable: settings.executable.clone(),
+            isolation: settings.isolation,
+            spawner: settings.spawner.clone(),
+            guard: Arc::clone(&settings.guard),
+            workload: Arc::new(settings.arm.workload.clone()),
+            kubelet: settings.arm.local.kubelet,
+            emitter: settings.emitter.clone(),
+            seed: settings.seed.wrapping_add(u64::from(number) + 1),
+        };
+        let (revision, text) = (self.revision, address.to_string());
+        settings.emitter.emit(Event::PodCreated { pod: id, name: name.clone(), node, address: text, revision });
+        let (control, inbox) = mpsc::channel(4);
+        let task = tokio::spawn(pod::run(spec.clone(), inbox, self.updates.0.clone()));
+        let entry =
+            Entry { id, name, revision, ready_since: None, deleted: false, gone: false, control, task, spec };
+        self.pods.push(entry);
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Entry> {
+        self.pods.iter().filter(|entry| !entry.deleted)
+    }
+
+    fn min_ready(&self) -> Duration {
+        Duration::from_secs(u64::from(self.settings.arm.workload.min_ready_seconds))
+    }
+
+    fn is_available(&self, entry: &Entry, now: Stamp) -> bool {
+        entry.ready_since.is_some_and(|since| now.saturating_since(since) >= self.min_ready())
+    }
+
+    /// When the next Ready pod becomes available by time alone.
+    fn next_available_in(&self) -> Duration {
+        let now = self.settings.emitter.clock().now();
+        self.live()
+            .filter(|entry| !self.is_available(entry, now))
+            .filter_map(|entry| entry.ready_since)
+            .map(|since| (since + self.min_ready()).saturating_since(now))
+            .min()
+            .unwrap_or(Duration::from_secs(3600))
+    }
+
+    fn publish(&self) {
+        let now = self.settings.emitter.clock().now();
+        let count = |wanted: &dyn Fn(&&Entry) -> bool| u32::try_from(self.pods.iter().filter(wanted).count()).unwrap_or(0);
+        let available: Vec<PodId> =
+            self.live().filter(|entry| self.is_available(entry, now)).map(|entry| entry.id).collect();
+        let snapshot = Snapshot {
+            replicas: self.settings.arm.workload.replicas,
+            revision: self.revision,
+            updated: count(&|entry| !entry.deleted && entry.revision == self.revision && self.is_available(entry, now)),
+            available,
+            live: count(&|entry| !entry.deleted),
+            terminating: count(&|entry| entry.deleted && !entry.gone),
+            failure: self.failure.clone(),
+        };
+        self.snapshots.send_if_modified(|last| {
+            let changed = *last != snapshot;
+            *last = snapshot;
+            changed
+        });
+    }
+
+    async fn end(mut self) {
+        self.endpoints.stop();
+        for entry in &self.pods {
+            let _ended = entry.control.try_send(Control::End);
+        }
+        // Pods that still report would otherwise wait for a reader.
+        self.updates.1.close();
+        for entry in self.pods {
+            let _failed = entry.task.await;
+        }
+    }
+}

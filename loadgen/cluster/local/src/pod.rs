@@ -1,0 +1,542 @@
+//! What a kubelet does for one pod, from its start until it is gone.
+//!
+//! [`run`] is one task with one select loop: everything that happens to a pod passes through it in order. What it
+//! decides about the stop is [`crate::termination`]'s; what it sees and does becomes events.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cluster::Emitter;
+use contract::env;
+use nix::sys::signal::Signal;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use trial::event::{Event, HookOutcome, ProcessRole};
+use trial::id::PodId;
+use trial::settings::{Handler, KubeletVersion, Program, Workload, human};
+use trial::time::Stamp;
+
+use crate::hook::{self, Context};
+use crate::probe::{self, Threshold};
+use crate::process::guard::Guard;
+use crate::process::{self, Isolation, Spawner, Status, sweep};
+use crate::termination::{Input, Step, Termination};
+
+mod listener;
+mod output;
+
+/// Marks every process of a pod, for ending what a pod without a PID namespace leaves behind.
+pub const POD_MARKER: &str = "DRAINPROOF_POD";
+/// How long a killed process may take to end when the run is over.
+const END_LIMIT: Duration = Duration::from_secs(3);
+
+/// What a pod is made of.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// Its number in the arm.
+    pub id: PodId,
+    /// Its name.
+    pub name: String,
+    /// Its node.
+    pub node: String,
+    /// Where it is to listen.
+    pub address: SocketAddr,
+    /// The run that it belongs to.
+    pub run: String,
+    /// Our own executable, which holds the server and the programs between us and a pod.
+    pub executable: PathBuf,
+    /// How it is kept apart.
+    pub isolation: Isolation,
+    /// Starts its processes.
+    pub spawner: Spawner,
+    /// Is told of its processes.
+    pub guard: Arc<Mutex<Guard>>,
+    /// The template.
+    pub workload: Arc<Workload>,
+    /// Whose arithmetic applies.
+    pub kubelet: KubeletVersion,
+    /// Where events go.
+    pub emitter: Emitter,
+    /// For the small delays of a real node.
+    pub seed: u64,
+}
+
+/// What the control plane tells a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// The API server accepted a deletion with so much grace.
+    Delete {
+        /// Seconds.
+        grace_seconds: u64,
+    },
+    /// The run is over: end at once, silently.
+    End,
+}
+
+/// What a pod tells the control plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update {
+    /// The Ready condition.
+    Ready(bool),
+    /// The container could not be started.
+    StartFailed(String),
+    /// The main process ended although nobody asked it to.
+    Crashed(String),
+    /// Every container ended: the endpoint entry goes.
+    Terminal,
+    /// The object is gone.
+    Gone,
+}
+
+impl Spec {
+    /// A command of the pod, with our own server resolved to this executable and `{host}` and `{port}` filled in.
+    #[must_use]
+    pub fn program(&self, command: &[String]) -> Vec<String> {
+        let fill = |text: &String| {
+            text.replace("{host}", &self.address.ip().to_string()).replace("{port}", &self.address.port().to_string())
+        };
+        match command.split_first() {
+            Some((first, rest)) if first == "server" || first == "/server" => {
+                let own = [self.executable.to_string_lossy().into_owned(), "__server".to_owned()];
+                own.into_iter().chain(rest.iter().map(fill)).collect()
+            }
+            _ => command.iter().map(fill).collect(),
+        }
+    }
+
+    /// What every process of the pod finds in its environment.
+    pub fn environment(&self, command: &mut Command) {
+        command
+            .env(env::RUN_MARKER, &self.run)
+            .env(POD_MARKER, format!("{}/{}", self.run, self.name))
+            .env(env::POD_NAME, &self.name)
+            .env(env::NODE_NAME, &self.node)
+            .env(env::HOST, self.address.ip().to_string())
+            .env(env::PORT, self.address.port().to_string());
+    }
+
+    fn main_command(&self) -> Vec<String> {
+        let server = match &self.workload.program {
+            Program::Command(command) => return self.program(command),
+            Program::Server(server) => server,
+        };
+        let mut command = vec![
+            "server".to_owned(),
+            "run".to_owned(),
+            format!("--listen={}", self.address),
+            format!("--on-sigterm={}", server.on_sigterm.as_str()),
+            format!("--shutdown-takes={}", human::format(server.shutdown_takes)),
+            format!("--drain-timeout={}", human::format(server.drain_timeout)),
+            format!("--lame-duck={}", human::format(server.lame_duck)),
+            format!("--close-connections={}", server.close_connections),
+            format!("--fail-readiness={}", server.fail_readiness),
+            format!("--service-time={}", human::format(server.service_time)),
+        ];
+        if let Some(url) = &server.poll_while_draining {
+            command.push(format!("--poll-while-draining={url}"));
+        }
+        self.program(&command)
+    }
+
+    fn reports_lifecycle(&self) -> bool {
+        matches!(self.workload.program, Program::Server(_))
+    }
+}
+
+/// Runs a pod until it is gone. `updates` is bounded; the control plane always reads it.
+pub async fn run(spec: Spec, mut control: mpsc::Receiver<Control>, updates: mpsc::Sender<(PodId, Update)>) {
+    let id = spec.id;
+    match Pod::start(spec, updates.clone()).await {
+        Ok(mut pod) => {
+            while pod.turn(&mut control).await {}
+            pod.leave().await;
+        }
+        Err(message) => {
+            let _closed = updates.send((id, Update::StartFailed(message))).await;
+        }
+    }
+}
+
+struct Pod {
+    spec: Spec,
+    updates: mpsc::Sender<(PodId, Update)>,
+    random: fastrand::Rng,
+    /// From the shim, in order.
+    statuses: mpsc::Receiver<Status>,
+    probes: mpsc::Receiver<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    last_words: Arc<Mutex<VecDeque<String>>>,
+    shim: Option<std::process::Child>,
+    pid: Option<u32>,
+    threshold: Threshold,
+    post_start: Option<JoinHandle<HookOutcome>>,
+    pre_stop: Option<JoinHandle<HookOutcome>>,
+    /// A deletion that kubelet has not acted on yet: when it will, and the grace.
+    deletion: Option<(Stamp, u64)>,
+    termination: Option<Termination>,
+    ended: bool,
+}
+
+impl Pod {
+    async fn start(spec: Spec, updates: mpsc::Sender<(PodId, Update)>) -> Result<Self, String> {
+        let mut shim = Command::new(&spec.executable);
+        shim.args(["__shim", spec.isolation.as_str(), "--"]).args(spec.main_command());
+        spec.environment(&mut shim);
+        let shimmed = process::spawn_shimmed(&spec.spawner, shim).await.map_err(|error| error.to_string())?;
+        let (status_sender, statuses) = mpsc::channel(8);
+        let last_words = Arc::new(Mutex::new(VecDeque::new()));
+        let tasks = vec![
+            tokio::spawn(output::statuses(shimmed.status, status_sender)),
+            tokio::spawn(output::log(shimmed.stdout, spec.emitter.clone(), spec.id, Arc::clone(&last_words))),
+            tokio::spawn(output::log(shimmed.stderr, spec.emitter.clone(), spec.id, Arc::clone(&last_words))),
+        ];
+        spec.emitter.emit(Event::ProcessStarted {
+            role: ProcessRole::Shim,
+            pid: shimmed.shim.id(),
+            pod: Some(spec.id),
+        });
+        let random = fastrand::Rng::with_seed(spec.seed);
+        let (_nobody, probes) = mpsc::channel(1);
+        Ok(Self {
+            spec,
+            updates,
+            random,
+            statuses,
+            probes,
+            tasks,
+            last_words,
+            shim: Some(shimmed.shim),
+            pid: None,
+            threshold: Threshold::default(),
+            post_start: None,
+            pre_stop: None,
+            deletion: None,
+            termination: None,
+            ended: false,
+        })
+    }
+
+    /// Takes one thing that happened; false when the container is stopped for good.
+    async fn turn(&mut self, control: &mut mpsc::Receiver<Control>) -> bool {
+        let wake = self.wake_at();
+        tokio::select! {
+            // Ends and signals first: what the kernel said is never overtaken by what we were about to do.
+            biased;
+            status = self.statuses.recv() => self.on_status(status).await,
+            outcome = finished(&mut self.post_start) => { self.on_post_start(outcome).await; true }
+            outcome = finished(&mut self.pre_stop) => { self.on_pre_stop(outcome); self.advance(Input::HookEnded) }
+            message = control.recv() => self.on_control(message).await,
+            () = sleep_until(wake, self.now()) => self.on_timer(),
+            Some(success) = self.probes.recv() => { self.on_probe(success).await; true }
+        }
+    }
+
+    async fn on_control(&mut self, message: Option<Control>) -> bool {
+        match message {
+            Some(Control::Delete { grace_seconds }) => {
+                // A later delete never moves a stop that is under way (kubelet acts on the first).
+                if self.deletion.is_none() {
+                    // What kubelet needs to hear of it by its watch.
+                    let heard = self.now() + Duration::from_micros(self.random.u64(5_000..50_000));
+                    self.deletion = Some((heard, grace_seconds));
+                }
+                true
+            }
+            // The control plane ends, or has ended without a word.
+            Some(Control::End) | None => {
+                self.end().await;
+                false
+            }
+        }
+    }
+
+    async fn end(&mut self) {
+        self.send(Signal::SIGKILL);
+        let over = async {
+            while let Some(status) = self.statuses.recv().await {
+                if matches!(status, Status::Exited { .. } | Status::Failed { .. }) {
+                    return;
+                }
+            }
+        };
+        // A process that SIGKILL does not end hangs in the kernel; the guard tries again and reports it.
+        let _hangs = tokio::time::timeout(END_LIMIT, over).await;
+        self.sweep();
+        self.reap().await;
+        self.termination = None;
+    }
+
+    fn now(&self) -> Stamp {
+        self.spec.emitter.clock().now()
+    }
+
+    fn wake_at(&self) -> Option<Stamp> {
+        match (&self.termination, self.deletion) {
+            (Some(termination), _) => termination.wake_at(),
+            // kubelet serialises postStart and the stop: the deletion waits for the hook, and then the whole grace runs.
+            (None, Some((heard, _))) if self.post_start.is_none() => Some(heard),
+            _ => None,
+        }
+    }
+
+    async fn on_status(&mut self, status: Option<Status>) -> bool {
+        match status {
+            Some(Status::Started { pid }) => {
+                self.on_started(pid);
+                if self.spec.workload.readiness_probe.is_none() && self.post_start.is_none() {
+                    self.set_ready(true).await;
+                }
+                true
+            }
+            Some(Status::Failed { message }) => {
+                self.ended = true;
+                self.tell(Update::StartFailed(message)).await;
+                self.reap().await;
+                false
+            }
+            Some(Status::Exited { code, signal, mono_ns }) => self.on_exited(code, signal, mono_ns).await,
+            // The shim was killed: so is the pod, by its death signal.
+            None if !self.ended => self.on_exited(None, None, clock::monotonic_ns()).await,
+            None => pending().await,
+        }
+    }
+
+    fn on_started(&mut self, pid: u32) {
+        let spec = &self.spec;
+        self.pid = Some(pid);
+        if let Ok(mut guard) = spec.guard.lock() {
+            guard.watch(pid);
+        }
+        spec.emitter.emit(Event::ProcessStarted { role: ProcessRole::Main, pid, pod: Some(spec.id) });
+        let namespaced = spec.isolation.is_namespaced();
+        spec.emitter.emit(Event::PodStarted { pod: spec.id, pid, namespaced });
+        let context = Context { spec: spec.clone(), pid };
+        if let Some(handler) = spec.workload.lifecycle.post_start.clone() {
+            spec.emitter.emit(Event::PostStartStarted { pod: spec.id });
+            self.post_start = Some(tokio::spawn(hook::run(context.clone(), handler)));
+        }
+        if let Some(probe) = spec.workload.readiness_probe.clone() {
+            let (sender, probes) = mpsc::channel(1);
+            self.probes = probes;
+            self.tasks.push(tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(u64::from(probe.initial_delay_seconds))).await;
+                let mut ticks = tokio::time::interval(Duration::from_secs(u64::from(probe.period_seconds.max(1))));
+                loop {
+                    ticks.tick().await;
+                    if sender.send(probe::once(&context, &probe).await).await.is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+    }
+
+    async fn on_probe(&mut self, success: bool) {
+        // Until postStart has returned the container is not running for the rest of the cluster.
+        if self.ended || self.post_start.is_some() {
+            return;
+        }
+        if let Some(probe) = &self.spec.workload.readiness_probe
+            && let Some(ready) = self.threshold.take(probe, success)
+        {
+            self.set_ready(ready).await;
+        }
+    }
+
+    async fn set_ready(&self, ready: bool) {
+        let pod = self.spec.id;
+        self.spec.emitter.emit(if ready { Event::PodReady { pod } } else { Event::PodNotReady { pod } });
+        self.tell(Update::Ready(ready)).await;
+    }
+
+    async fn on_post_start(&mut self, outcome: HookOutcome) {
+        self.post_start = None;
+        let pod = self.spec.id;
+        if let HookOutcome::Failed { message } = &outcome {
+            self.warn("FailedPostStartHook", message);
+            self.tell(Update::Crashed(format!("postStart failed: {message}"))).await;
+        }
+        self.spec.emitter.emit(Event::PostStartEnded { pod, outcome });
+        if self.spec.workload.readiness_probe.is_none() {
+            self.set_ready(true).await;
+        }
+    }
+
+    fn on_timer(&mut self) -> bool {
+        if self.termination.is_some() {
+            return self.advance(Input::Timer);
+        }
+        let Some((_, grace_seconds)) = self.deletion else { return true };
+        let pod = self.spec.id;
+        let t0 = self.spec.emitter.emit(Event::Killing { pod });
+        let hook = self.spec.workload.lifecycle.pre_stop.is_some();
+        let (machine, step) = Termination::begin(t0, grace_seconds, hook, self.spec.kubelet);
+        self.termination = Some(machine);
+        // What ended by itself before has nothing left to stop.
+        !self.ended && self.take(step)
+    }
+
+    fn advance(&mut self, input: Input) -> bool {
+        let now = self.now();
+        let steps = self.termination.as_mut().map(|machine| machine.next(now, input)).unwrap_or_default();
+        steps.into_iter().all(|step| self.take(step))
+    }
+
+    fn take(&mut self, step: Step) -> bool {
+        let pod = self.spec.id;
+        match step {
+            Step::RunHook => self.start_pre_stop(),
+            Step::AbandonHook => {
+                // Left running: dropping the handle detaches the task, and the hook ends with the container.
+                self.pre_stop = None;
+                let inferred = self.pre_stop_is_sleep();
+                self.spec.emitter.emit(Event::PreStopEnded { pod, inferred, outcome: HookOutcome::Overran });
+            }
+            Step::Signal => self.send_stop_signal(),
+            Step::Kill => {
+                self.spec.emitter.emit(Event::KillSignal { pod });
+                self.send(Signal::SIGKILL);
+            }
+            Step::Over => return false,
+        }
+        true
+    }
+
+    fn start_pre_stop(&mut self) {
+        let (Some(handler), Some(pid)) = (self.spec.workload.lifecycle.pre_stop.clone(), self.pid) else { return };
+        let inferred = self.pre_stop_is_sleep();
+        self.spec.emitter.emit(Event::PreStopStarted { pod: self.spec.id, inferred });
+        self.pre_stop = Some(tokio::spawn(hook::run(Context { spec: self.spec.clone(), pid }, handler)));
+    }
+
+    /// A `sleep` hook runs in the kubelet: no program in the pod could have seen it.
+    fn pre_stop_is_sleep(&self) -> bool {
+        matches!(self.spec.workload.lifecycle.pre_stop, Some(Handler::Sleep { .. }))
+    }
+
+    fn on_pre_stop(&mut self, outcome: HookOutcome) {
+        self.pre_stop = None;
+        if let HookOutcome::Failed { message } = &outcome {
+            self.warn("FailedPreStopHook", message);
+        }
+        let inferred = self.pre_stop_is_sleep();
+        self.spec.emitter.emit(Event::PreStopEnded { pod: self.spec.id, inferred, outcome });
+    }
+
+    fn send_stop_signal(&mut self) {
+        let Some(pid) = self.pid else { return };
+        let handled = process::handles(pid, Signal::SIGTERM);
+        // An ordinary process would die of a signal that process 1 of a container never sees.
+        let dropped = !self.spec.isolation.is_namespaced() && handled == Some(false);
+        self.spec.emitter.emit(Event::StopSignal { pod: self.spec.id, signal: "SIGTERM".to_owned(), handled });
+        if !self.spec.reports_lifecycle() {
+            let (emitter, pod, address) = (self.spec.emitter.clone(), self.spec.id, self.spec.address);
+            self.tasks.push(tokio::spawn(listener::watch(emitter, pod, pid, address)));
+        }
+        if !dropped {
+            self.send(Signal::SIGTERM);
+        }
+    }
+
+    fn send(&self, signal: Signal) {
+        if let (Some(pid), false) = (self.pid, self.ended)
+            && let Err(error) = process::signal(pid, signal)
+        {
+            self.warn("FailedKillPod", &format!("{signal}: {error}"));
+        }
+    }
+
+    async fn on_exited(&mut self, code: Option<i32>, signal: Option<i32>, mono_ns: u64) -> bool {
+        self.ended = true;
+        let pod = self.spec.id;
+        self.spec.emitter.emit_at(self.spec.emitter.clock().stamp(mono_ns), Event::Exited { pod, code, signal });
+        self.sweep();
+        self.reap().await;
+        if self.termination.is_some() {
+            return self.advance(Input::Exited);
+        }
+        self.spec.emitter.emit(Event::PodNotReady { pod });
+        let how = match (code, signal) {
+            (Some(code), _) => format!("exited with code {code}"),
+            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (None, None) => "its parent was killed".to_owned(),
+        };
+        self.tell(Update::Crashed(format!("{how}{}", output::quote(&self.last_words)))).await;
+        // A deletion may still come for it.
+        true
+    }
+
+    /// What a pod without a namespace leaves behind dies with it, as it would in one.
+    fn sweep(&self) {
+        if self.spec.isolation.is_namespaced() {
+            return;
+        }
+        let marker = format!("{}/{}", self.spec.run, self.spec.name);
+        for pid in sweep::marked_with(&self.spec.run) {
+            if sweep::variable(pid, POD_MARKER).as_deref() == Some(&marker) && Some(pid) != self.shim_pid() {
+                let _gone = process::signal(pid, Signal::SIGKILL);
+            }
+        }
+    }
+
+    fn shim_pid(&self) -> Option<u32> {
+        self.shim.as_ref().map(std::process::Child::id)
+    }
+
+    async fn reap(&mut self) {
+        if let Some(mut shim) = self.shim.take() {
+            let _reaped = tokio::task::spawn_blocking(move || shim.wait()).await;
+        }
+    }
+
+    /// The container is stopped: the node and the API server tidy up.
+    async fn leave(mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        if self.termination.is_none() {
+            return;
+        }
+        self.pause(50..300).await; // the sandbox
+        self.pause(10..50).await; // the last status
+        self.tell(Update::Terminal).await;
+        self.pause(300..2_000).await; // kubelet's final delete
+        self.spec.emitter.emit(Event::Gone { pod: self.spec.id });
+        self.tell(Update::Gone).await;
+    }
+
+    async fn pause(&mut self, millis: std::ops::Range<u64>) {
+        tokio::time::sleep(Duration::from_millis(self.random.u64(millis))).await;
+    }
+
+    async fn tell(&self, update: Update) {
+        // The control plane reads until the run is over; after that nobody needs to know.
+        let _over = self.updates.send((self.spec.id, update)).await;
+    }
+
+    fn warn(&self, reason: &str, message: &str) {
+        let (pod, reason, message) = (Some(self.spec.id), reason.to_owned(), message.to_owned());
+        self.spec.emitter.emit(Event::Warning { pod, reason, message });
+    }
+}
+
+async fn finished(hook: &mut Option<JoinHandle<HookOutcome>>) -> HookOutcome {
+    match hook {
+        Some(handle) => handle
+            .await
+            .unwrap_or_else(|error| HookOutcome::Failed { message: format!("the hook's task failed: {error}") }),
+        None => pending().await,
+    }
+}
+
+async fn sleep_until(wake: Option<Stamp>, now: Stamp) {
+    match wake {
+        Some(wake) => tokio::time::sleep(wake.saturating_since(now)).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,159 @@
+//! What a request's end means: pure functions from what was seen to the classes of a record.
+
+use nix::errno::Errno;
+use trial::record::{Class, Stage};
+use trial::settings::StatusRange;
+
+/// How work on a slot ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The answer is complete, and this is what it is worth.
+    Answered(Class),
+    /// No connection: the operating system's error number.
+    NotConnected(i32),
+    /// The answer is not HTTP.
+    Unparsable,
+    /// The connection ended first; what was seen says how.
+    Cut,
+    /// The time was over.
+    TimedOut,
+    /// The run was ended.
+    Interrupted,
+}
+
+/// What was seen of a request by its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The connection was established.
+    pub(crate) connected: bool,
+    /// The kernel took the whole request.
+    pub(crate) written: bool,
+    /// A byte of the answer was read.
+    pub(crate) first_byte: bool,
+    /// The answer's head was read.
+    pub(crate) head: bool,
+    /// The peer's FIN was read.
+    pub(crate) eof: bool,
+    /// Error number of a read, else 0.
+    pub(crate) read_errno: i32,
+    /// Error number of a write, else 0.
+    pub(crate) write_errno: i32,
+}
+
+/// What goes into the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Judgement {
+    pub(crate) class: Class,
+    pub(crate) stage: Stage,
+    pub(crate) os_code: u16,
+    pub(crate) truncated: bool,
+}
+
+/// Judges a request.
+pub(crate) fn judge(ending: Ending, seen: &Seen) -> Judgement {
+    let stage = seen.stage();
+    let plain = |class| Judgement { class, stage, os_code: 0, truncated: false };
+    match ending {
+        Ending::Answered(class) => Judgement { stage: Stage::Done, ..plain(class) },
+        Ending::NotConnected(errno) => not_connected(errno),
+        Ending::Unparsable => plain(Class::BodyCorrupt),
+        Ending::Interrupted => plain(Class::Interrupted),
+        Ending::TimedOut => plain(match stage {
+            Stage::Connect => Class::ConnectTimeout,
+            Stage::Body => Class::BodyTimeout,
+            _ => Class::WaitTimeout,
+        }),
+        Ending::Cut => cut(seen, stage),
+    }
+}
+
+impl Seen {
+    fn stage(&self) -> Stage {
+        if !self.connected {
+            Stage::Connect
+        } else if self.first_byte {
+            Stage::Body
+        } else if self.written {
+            Stage::Wait
+        } else {
+            Stage::Write
+        }
+    }
+}
+
+fn not_connected(errno: i32) -> Judgement {
+    let (class, stage) = match Errno::from_raw(errno) {
+        Errno::ECONNREFUSED => (Class::ConnectRefused, Stage::Connect),
+        Errno::ETIMEDOUT => (Class::ConnectTimeout, Stage::Connect),
+        Errno::EADDRNOTAVAIL | Errno::EADDRINUSE | Errno::EAGAIN => (Class::ClientPorts, Stage::Connect),
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => (Class::ClientFiles, Stage::Connect),
+        // The handshake was complete, and reset before we looked: an accept queue that was dropped.
+        Errno::ECONNRESET | Errno::EPIPE => (Class::WriteReset, Stage::Write),
+        // EHOSTUNREACH, ENETUNREACH, EHOSTDOWN; EPERM and EACCES where a local rule drops the packet.
+        _ => (Class::ConnectUnreachable, Stage::Connect),
+    };
+    Judgement { class, stage, os_code: os_code(errno), truncated: false }
+}
+
+fn cut(seen: &Seen, stage: Stage) -> Judgement {
+    let read = Errno::from_raw(seen.read_errno);
+    let (class, errno) = if seen.first_byte {
+        match read {
+            Errno::ETIMEDOUT => (Class::BodyTimeout, seen.read_errno),
+            _ if seen.read_errno != 0 => (Class::BodyReset, seen.read_errno),
+            _ if seen.eof => (Class::BodyClosed, 0),
+            // hyper gave up although the connection did not: the framing of the body was wrong.
+            _ => (Class::BodyCorrupt, 0),
+        }
+    } else if seen.write_errno != 0 {
+        let broken = Errno::from_raw(seen.write_errno) == Errno::EPIPE;
+        (if broken { Class::WriteBrokenPipe } else { Class::WriteReset }, seen.write_errno)
+    } else if seen.read_errno != 0 {
+        let class = match (read, seen.written) {
+            (Errno::ETIMEDOUT, _) => Class::WaitTimeout,
+            (_, true) => Class::WaitReset,
+            (_, false) => Class::WriteReset,
+        };
+        (class, seen.read_errno)
+    } else {
+        (Class::WaitClosed, 0)
+    };
+    let truncated = seen.head && matches!(class, Class::BodyClosed | Class::BodyReset);
+    let stage = if seen.write_errno != 0 && !seen.first_byte { Stage::Write } else { stage };
+    Judgement { class, stage, os_code: os_code(errno), truncated }
+}
+
+fn os_code(errno: i32) -> u16 {
+    u16::try_from(errno).unwrap_or(0)
+}
+
+/// Whether something in the answer belongs to the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Echo {
+    /// The server does not say (it is not ours).
+    Absent,
+    /// It is the request's.
+    Same,
+    /// It is another's.
+    Other,
+}
+
+/// Judges a complete answer by its status and by what it echoes.
+pub(crate) fn answer(status: u16, expected: StatusRange, slot: Echo, body: Echo) -> Class {
+    // An answer to somebody else's request has no status of ours.
+    if slot == Echo::Other {
+        return Class::BodyCorrupt;
+    }
+    if (expected.first..=expected.last).contains(&status) {
+        // A server that does not echo the slot owes no echo of the body either.
+        return if slot == Echo::Same && body == Echo::Other { Class::BodyCorrupt } else { Class::None };
+    }
+    match status {
+        400..=499 => Class::Http4xx,
+        500..=599 => Class::Http5xx,
+        _ => Class::StatusUnexpected,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+use super::*;
+
+const CONNECTED: Seen = Seen {
+    connected: true,
+    written: false,
+    first_byte: false,
+    head: false,
+    eof: false,
+    read_errno: 0,
+    write_errno: 0,
+};
+const WAITING: Seen = Seen { written: true, ..CONNECTED };
+const HEAD_BEGUN: Seen = Seen { first_byte: true, ..WAITING };
+const BODY: Seen = Seen { head: true, ..HEAD_BEGUN };
+
+const RESET: i32 = Errno::ECONNRESET as i32;
+const PIPE: i32 = Errno::EPIPE as i32;
+const TIMED_OUT: i32 = Errno::ETIMEDOUT as i32;
+
+#[test]
+fn every_way_to_end_has_its_class_and_stage() {
+    let nothing = Seen::default();
+    #[rustfmt::skip]
+    let table = [
+        (Ending::NotConnected(Errno::ECONNREFUSED as i32), nothing, Class::ConnectRefused, Stage::Connect, false),
+        (Ending::NotConnected(TIMED_OUT), nothing, Class::ConnectTimeout, Stage::Connect, false),
+        (Ending::NotConnected(Errno::EHOSTUNREACH as i32), nothing, Class::ConnectUnreachable, Stage::Connect, false),
+        (Ending::NotConnected(Errno::ENETUNREACH as i32), nothing, Class::ConnectUnreachable, Stage::Connect, false),
+        (Ending::NotConnected(Errno::EADDRNOTAVAIL as i32), nothing, Class::ClientPorts, Stage::Connect, false),
+        (Ending::NotConnected(Errno::EADDRINUSE as i32), nothing, Class::ClientPorts, Stage::Connect, false),
+        (Ending::NotConnected(Errno::EMFILE as i32), nothing, Class::ClientFiles, Stage::Connect, false),
+        (Ending::NotConnected(Errno::ENFILE as i32), nothing, Class::ClientFiles, Stage::Connect, false),
+        (Ending::NotConnected(RESET), nothing, Class::WriteReset, Stage::Write, false),
+        (Ending::TimedOut, nothing, Class::ConnectTimeout, Stage::Connect, false),
+        (Ending::TimedOut, CONNECTED, Class::WaitTimeout, Stage::Write, false),
+        (Ending::TimedOut, WAITING, Class::WaitTimeout, Stage::Wait, false),
+        (Ending::TimedOut, HEAD_BEGUN, Class::BodyTimeout, Stage::Body, false),
+        (Ending::TimedOut, BODY, Class::BodyTimeout, Stage::Body, false),
+        (Ending::Interrupted, WAITING, Class::Interrupted, Stage::Wait, false),
+        (Ending::Unparsable, HEAD_BEGUN, Class::BodyCorrupt, Stage::Body, false),
+        (Ending::Cut, Seen { write_errno: PIPE, ..CONNECTED }, Class::WriteBrokenPipe, Stage::Write, false),
+        (Ending::Cut, Seen { write_errno: PIPE, eof: true, ..WAITING }, Class::WriteBrokenPipe, Stage::Write, false),
+        (Ending::Cut, Seen { write_errno: RESET, ..CONNECTED }, Class::WriteReset, Stage::Write, false),
+        (Ending::Cut, Seen { read_errno: RESET, ..CONNECTED }, Class::WriteReset, Stage::Write, false),
+        (Ending::Cut, Seen { eof: true, ..CONNECTED }, Class::WaitClosed, Stage::Write, false),
+        (Ending::Cut, Seen { read_errno: RESET, ..WAITING }, Class::WaitReset, Stage::Wait, false),
+        (Ending::Cut, Seen { eof: true, ..WAITING }, Class::WaitClosed, Stage::Wait, false),
+        (Ending::Cut, Seen { read_errno: TIMED_OUT, ..WAITING }, Class::WaitTimeout, Stage::Wait, false),
+        (Ending::Cut, Seen { eof: true, ..HEAD_BEGUN }, Class::BodyClosed, Stage::Body, false),
+        (Ending::Cut, Seen { read_errno: RESET, ..HEAD_BEGUN }, Class::BodyReset, Stage::Body, false),
+        (Ending::Cut, Seen { eof: true, ..BODY }, Class::BodyClosed, Stage::Body, true),
+        (Ending::Cut, Seen { read_errno: RESET, ..BODY }, Class::BodyReset, Stage::Body, true),
+        (Ending::Cut, Seen { write_errno: PIPE, read_errno: RESET, ..BODY }, Class::BodyReset, Stage::Body, true),
+        (Ending::Cut, Seen { read_errno: TIMED_OUT, ..BODY }, Class::BodyTimeout, Stage::Body, false),
+        (Ending::Cut, BODY, Class::BodyCorrupt, Stage::Body, false),
+        (Ending::Answered(Class::Http5xx), Seen { write_errno: PIPE, ..BODY }, Class::Http5xx, Stage::Done, false),
+        (Ending::Answered(Class::None), BODY, Class::None, Stage::Done, false),
+    ];
+    for (ending, seen, class, stage, truncated) in table {
+        let judged = judge(ending, &seen);
+        assert_eq!((judged.class, judged.stage, judged.truncated), (class, stage, truncated), "{ending:?} {seen:?}");
+    }
+}
+
+#[test]
+fn the_error_number_behind_a_failure_is_kept() {
+    assert_eq!(judge(Ending::NotConnected(111), &Seen::default()).os_code, 111);
+    assert_eq!(judge(Ending::Cut, &Seen { read_errno: RESET, ..WAITING }).os_code, 104);
+    assert_eq!(judge(Ending::Cut, &Seen { write_errno: PIPE, ..CONNECTED }).os_code, 32);
+    assert_eq!(judge(Ending::Answered(Class::None), &Seen { write_errno: PIPE, ..BODY }).os_code, 0);
+}
+
+#[test]
+fn a_complete_answer_is_judged_by_status_and_echo() {
+    let fine = StatusRange { first: 200, last: 299 };
+    let refusals = StatusRange { first: 404, last: 404 };
+    let table = [
+        (200, fine, Echo::Absent, Echo::Absent, Class::None),
+        (299, fine, Echo::Same, Echo::Same, Class::None),
+        (200, fine, Echo::Same, Echo::Other, Class::BodyCorrupt),
+        (200, fine, Echo::Absent, Echo::Other, Class::None),
+        (200, fine, Echo::Other, Echo::Same, Class::BodyCorrupt),
+        (503, fine, Echo::Other, Echo::Absent, Class::BodyCorrupt),
+        (503, fine, Echo::Same, Echo::Other, Class::Http5xx),
+        (404, fine, Echo::Absent, Echo::Absent, Class::Http4xx),
+        (302, fine, Echo::Absent, Echo::Absent, Class::StatusUnexpected),
+        (404, refusals, Echo::Absent, Echo::Absent, Class::None),
+        (200, refusals, Echo::Absent, Echo::Absent, Class::StatusUnexpected),
+    ];
+    for (status, expected, slot, body, class) in table {
+        assert_eq!(answer(status, expected, slot, body), class, "{status} {expected:?} {slot:?} {body:?}");
+    }
+}

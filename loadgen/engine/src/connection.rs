@@ -1,0 +1,94 @@
+//! One connection: hyper's HTTP/1 client over a stream that takes notes. Nothing here sends anything twice.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clock::Clock;
+use http::HeaderValue;
+use http_body_util::Full;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
+use trial::id::PodId;
+
+use crate::lane::Lane;
+use crate::pool::{Home, Numbered};
+use crate::stream::{Notes, NotingStream};
+
+/// A peer that was asked to close has this long to do it, so that it and not we holds TIME_WAIT: at a connection
+/// per request we would run out of ports.
+const PEER_CLOSES_WITHIN: Duration = Duration::from_millis(250);
+
+/// Where a connection leads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Destination {
+    pub(crate) pod: PodId,
+    pub(crate) address: SocketAddr,
+    pub(crate) fallback: bool,
+}
+
+/// An established connection. Dropping it closes it at once, whatever is under way.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) number: u32,
+    pub(crate) destination: Destination,
+    pub(crate) host: HeaderValue,
+    pub(crate) sender: SendRequest<Full<Bytes>>,
+    pub(crate) notes: Rc<Notes>,
+    /// Requests begun on it.
+    pub(crate) used: u32,
+    task: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Connects. On failure gives the operating system's error number.
+    pub(crate) async fn open(
+        lane: &Rc<Lane>,
+        home: Home,
+        destination: Destination,
+        clock: Clock,
+        number: impl FnOnce() -> u32,
+    ) -> Result<Self, i32> {
+        let errno = |error: io::Error| error.raw_os_error().unwrap_or(Errno::EIO as i32);
+        let tcp = TcpStream::connect(destination.address).await.map_err(errno)?;
+        tcp.set_nodelay(true).map_err(errno)?;
+        let notes = Notes::new(clock);
+        let io = TokioIo::new(NotingStream::new(tcp, Rc::clone(&notes)));
+        // A handshake of HTTP/1 exchanges nothing, so it cannot fail for the network's reasons.
+        let (sender, driver) = http1::handshake(io).await.map_err(|_| Errno::EIO as i32)?;
+        let number = number();
+        let owner = Rc::clone(lane);
+        let task = spawn_local(async move {
+            // What went wrong is in the notes; hyper's words for it are not needed.
+            let _outcome = driver.await;
+            owner.connection_ended(home, number);
+        });
+        lane.opened.set(lane.opened.get() + 1);
+        let host = HeaderValue::from_str(&destination.address.to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("localhost"));
+        Ok(Self { number, destination, host, sender, notes, used: 0, task })
+    }
+
+    /// Leaves the close to the peer, for a short while.
+    pub(crate) async fn let_peer_close(mut self) {
+        let _closed = timeout(PEER_CLOSES_WITHIN, &mut self.task).await;
+    }
+}
+
+impl Numbered for Connection {
+    fn number(&self) -> u32 {
+        self.number
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

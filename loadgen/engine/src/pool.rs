@@ -1,0 +1,158 @@
+//! The kept connections of a lane.
+//!
+//! A lane has a number of places that its slots use in turn. A slot whose place is busy takes any other idle
+//! connection, else it opens an extra one: it never waits. Pure but for what `C` is.
+
+/// What the pool must know of a connection.
+pub(crate) trait Numbered {
+    fn number(&self) -> u32;
+}
+
+/// Where a connection returns to: its place, or among the extras.
+pub(crate) type Home = Option<usize>;
+
+#[derive(Debug)]
+pub(crate) struct Pool<C> {
+    places: Vec<Place<C>>,
+    extras: Vec<C>,
+    idle_places: usize,
+}
+
+#[derive(Debug)]
+enum Place<C> {
+    Empty,
+    Busy,
+    Idle(C),
+}
+
+impl<C: Numbered> Pool<C> {
+    pub(crate) fn new(places: usize) -> Self {
+        let places = (0..places.max(1)).map(|_| Place::Empty).collect();
+        Self { places, extras: Vec::new(), idle_places: 0 }
+    }
+
+    /// A connection for the slot, or none if one is to be opened; and the home that it has, or will have.
+    /// The home must be given back with [`Pool::put`] or [`Pool::vacate`].
+    pub(crate) fn take(&mut self, slot: u64) -> (Option<C>, Home) {
+        let count = self.places.len();
+        let own = usize::try_from(slot % count as u64).unwrap_or(0);
+        if !matches!(self.places[own], Place::Busy) {
+            return (self.occupy(own), Some(own));
+        }
+        if let Some(extra) = self.extras.pop() {
+            return (Some(extra), None);
+        }
+        if self.idle_places > 0 {
+            let mut others = (own + 1..count).chain(0..own);
+            if let Some(other) = others.find(|&place| matches!(self.places[place], Place::Idle(_))) {
+                return (self.occupy(other), Some(other));
+            }
+        }
+        (None, None)
+    }
+
+    /// Returns a connection that may be used again; gives back one that is too many, to be closed.
+    pub(crate) fn put(&mut self, home: Home, connection: C) -> Option<C> {
+        if let Some(place) = home {
+            self.places[place] = Place::Idle(connection);
+            self.idle_places += 1;
+        } else if self.idle_places + self.extras.len() < 2 * self.places.len() {
+            self.extras.push(connection);
+        } else {
+            return Some(connection);
+        }
+        None
+    }
+
+    /// The slot is done and its connection gone.
+    pub(crate) fn vacate(&mut self, home: Home) {
+        if let Some(place) = home {
+            self.places[place] = Place::Empty;
+        }
+    }
+
+    /// The connection of that number was closed by the peer: removes and returns it if it is idle here.
+    pub(crate) fn closed(&mut self, home: Home, number: u32) -> Option<C> {
+        match home {
+            Some(place) => match &self.places[place] {
+                Place::Idle(connection) if connection.number() == number => {
+                    let connection = self.occupy(place);
+                    self.vacate(home);
+                    connection
+                }
+                _ => None,
+            },
+            None => {
+                let index = self.extras.iter().position(|extra| extra.number() == number)?;
+                Some(self.extras.swap_remove(index))
+            }
+        }
+    }
+
+    fn occupy(&mut self, place: usize) -> Option<C> {
+        match std::mem::replace(&mut self.places[place], Place::Busy) {
+            Place::Idle(connection) => {
+                self.idle_places -= 1;
+                Some(connection)
+            }
+            Place::Empty | Place::Busy => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Numbered for u32 {
+        fn number(&self) -> u32 {
+            *self
+        }
+    }
+
+    #[test]
+    fn slots_use_the_places_in_turn() {
+        let mut pool = Pool::new(2);
+        assert_eq!(pool.take(0), (None, Some(0)));
+        assert_eq!(pool.take(1), (None, Some(1)));
+        assert_eq!(pool.put(Some(0), 10), None);
+        assert_eq!(pool.put(Some(1), 11), None);
+        assert_eq!(pool.take(3), (Some(11), Some(1)));
+        assert_eq!(pool.take(4), (Some(10), Some(0)));
+    }
+
+    #[test]
+    fn a_busy_place_is_never_waited_for() {
+        let mut pool = Pool::new(2);
+        assert_eq!(pool.take(0), (None, Some(0)));
+        assert_eq!(pool.take(1), (None, Some(1)));
+        assert_eq!(pool.take(2), (None, None), "nothing idle: an extra");
+        pool.put(Some(1), 11);
+        assert_eq!(pool.take(4), (Some(11), Some(1)), "another place's connection");
+        pool.put(None, 12);
+        assert_eq!(pool.take(6), (Some(12), None), "the extra");
+    }
+
+    #[test]
+    fn extras_are_kept_up_to_twice_the_places() {
+        let mut pool = Pool::new(2);
+        pool.take(0);
+        pool.put(Some(0), 1);
+        let kept = (2..10).filter(|number| pool.put(None, *number).is_none()).count();
+        assert_eq!(kept, 3);
+    }
+
+    #[test]
+    fn a_close_removes_what_is_idle_and_nothing_else() {
+        let mut pool = Pool::new(1);
+        pool.take(0);
+        assert_eq!(pool.closed(Some(0), 1), None, "busy: its request will tell");
+        pool.put(Some(0), 1);
+        assert_eq!(pool.closed(Some(0), 2), None, "an earlier connection of the same place");
+        assert_eq!(pool.closed(Some(0), 1), Some(1));
+        assert_eq!(pool.closed(Some(0), 1), None, "once");
+        assert_eq!(pool.take(5), (None, Some(0)));
+        pool.put(None, 7);
+        assert_eq!(pool.closed(None, 7), Some(7));
+    }
+}

@@ -1,0 +1,155 @@
+//! From settings to the requests of a lane.
+
+use bytes::Bytes;
+use contract::headers;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use trial::settings::{Lane, LaneKind, Request as RequestSettings};
+
+use crate::error::EngineError;
+
+/// Everything of a lane's requests that does not change from slot to slot.
+#[derive(Debug)]
+pub(crate) struct Template {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    None,
+    Given(Bytes),
+    /// A small one that names the slot, so that an answer which echoes another's body shows.
+    Slot,
+}
+
+impl Template {
+    /// Validates what the user gave.
+    pub(crate) fn new(settings: &RequestSettings, lane: &Lane) -> Result<Self, EngineError> {
+        let method = match lane.kind {
+            LaneKind::Post => Method::POST,
+            _ => Method::from_bytes(settings.method.as_bytes())
+                .map_err(|_| EngineError::Method { value: settings.method.clone() })?,
+        };
+        let path: PathAndQuery =
+            settings.path.parse().map_err(|_| EngineError::Path { value: settings.path.clone() })?;
+        let body = match (&settings.body, lane.kind) {
+            (Some(text), _) => Body::Given(Bytes::copy_from_slice(text.as_bytes())),
+            (None, LaneKind::Post) => Body::Slot,
+            (None, _) => Body::None,
+        };
+        let headers = headers_of(settings, lane, &body)?;
+        Ok(Self { method, uri: Uri::from(path), headers, body })
+    }
+
+    /// The request of a slot, and the body that it carries.
+    pub(crate) fn build(&self, slot: u64, host: &HeaderValue) -> (Request<Full<Bytes>>, Bytes) {
+        let body = match &self.body {
+            Body::None => Bytes::new(),
+            Body::Given(bytes) => bytes.clone(),
+            Body::Slot => Bytes::from(format!("drainproof slot {slot}\n")),
+        };
+        let mut request = Request::new(Full::new(body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        headers.insert(headers::SLOT, HeaderValue::from(slot));
+        if !headers.contains_key(HOST) {
+            headers.insert(HOST, host.clone());
+        }
+        (request, body)
+    }
+}
+
+fn headers_of(settings: &RequestSettings, lane: &Lane, body: &Body) -> Result<HeaderMap, EngineError> {
+    let mut map = HeaderMap::new();
+    for (name, value) in &settings.headers {
+        let invalid = |reason| EngineError::Header { name: name.clone(), reason };
+        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("not a header name"))?;
+        if [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(&parsed) || parsed == headers::SLOT {
+            return Err(invalid("set by the engine itself"));
+        }
+        map.insert(parsed, HeaderValue::from_str(value).map_err(|_| invalid("not a header value"))?);
+    }
+    if matches!(body, Body::Slot) && !map.contains_key(CONTENT_TYPE) {
+        map.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    if lane.kind == LaneKind::New {
+        map.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if !lane.delay.is_zero() {
+        let millis = u64::try_from(lane.delay.as_millis()).unwrap_or(u64::MAX);
+        map.insert(headers::DELAY_MS, HeaderValue::from(millis));
+    }
+    Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use trial::settings::{Arrivals, StatusRange};
+
+    use super::*;
+
+    fn lane(kind: LaneKind, delay: Duration) -> Lane {
+        let (rate, connections, arrivals) = (1.0, 1, Arrivals::Constant);
+        Lane { kind, rate, connections, delay, arrivals, max_requests_per_connection: None }
+    }
+
+    fn settings(headers: &[(&str, &str)]) -> RequestSettings {
+        RequestSettings {
+            method: "GET".to_owned(),
+            path: "/a?b=c".to_owned(),
+            headers: headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>(),
+            body: None,
+            expect_status: StatusRange { first: 200, last: 299 },
+        }
+    }
+
+    fn build(settings: &RequestSettings, kind: LaneKind, delay: Duration) -> Request<Full<Bytes>> {
+        let host = HeaderValue::from_static("127.0.0.1:80");
+        Template::new(settings, &lane(kind, delay)).expect("valid").build(7, &host).0
+    }
+
+    #[test]
+    fn each_lane_says_what_it_is_about() {
+        let plain = settings(&[]);
+        let new = build(&plain, LaneKind::New, Duration::ZERO);
+        assert_eq!(new.headers()["connection"], "close");
+        assert_eq!(new.headers()["host"], "127.0.0.1:80");
+        assert_eq!(new.headers()[headers::SLOT], "7");
+        assert_eq!((new.method(), new.uri().to_string()), (&Method::GET, "/a?b=c".to_owned()));
+
+        let slow = build(&plain, LaneKind::Slow, Duration::from_millis(2500));
+        assert_eq!(slow.headers()[headers::DELAY_MS], "2500");
+        assert!(!slow.headers().contains_key("connection"));
+
+        let post = Template::new(&plain, &lane(LaneKind::Post, Duration::ZERO)).expect("valid");
+        let (request, body) = post.build(7, &HeaderValue::from_static("h"));
+        assert_eq!((request.method(), body.as_ref()), (&Method::POST, b"drainproof slot 7\n".as_ref()));
+    }
+
+    #[test]
+    fn a_given_host_wins() {
+        let given = build(&settings(&[("Host", "shop.example")]), LaneKind::Reused, Duration::ZERO);
+        assert_eq!(given.headers()["host"], "shop.example");
+    }
+
+    #[test]
+    fn what_is_not_http_is_refused_before_the_run() {
+        let reused = lane(LaneKind::Reused, Duration::ZERO);
+        let error = |settings: &RequestSettings| Template::new(settings, &reused).expect_err("invalid").to_string();
+        assert_eq!(error(&settings(&[("a b", "c")])), "header `a b` cannot be sent: not a header name");
+        assert_eq!(error(&settings(&[("a", "c\n")])), "header `a` cannot be sent: not a header value");
+        assert_eq!(error(&settings(&[("Content-Length", "3")])), "header `Content-Length` cannot be sent: set by the engine itself");
+        assert_eq!(error(&RequestSettings { method: "G T".into(), ..settings(&[]) }), "method `G T` is not a token");
+        assert_eq!(error(&RequestSettings { path: "a b".into(), ..settings(&[]) }), "path `a b` cannot be requested");
+    }
+}

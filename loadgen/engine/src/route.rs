@@ -1,0 +1,54 @@
+//! Where a new connection goes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use trial::id::PodId;
+
+/// Decides where a new connection goes, as the rules of a node do: consulted once for each connection, at the time
+/// it is opened, and never again while it lives.
+pub trait Route: Send + Sync + 'static {
+    /// Picks from a uniformly random number. Called on the engine's thread: it must not block.
+    fn pick(&self, random: u64) -> Pick;
+}
+
+/// Closures are routes.
+impl<F: Fn(u64) -> Pick + Send + Sync + 'static> Route for F {
+    fn pick(&self, random: u64) -> Pick {
+        self(random)
+    }
+}
+
+/// The answer of a [`Route`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick {
+    /// Connect to this address.
+    To {
+        /// The pod behind it, [`PodId::NONE`] if unknown.
+        pod: PodId,
+        /// Its address.
+        address: SocketAddr,
+        /// Named only because nothing else was ready: the record carries `FALLBACK`.
+        fallback: bool,
+    },
+    /// The rules name no endpoint and reject: connect-refused at once, with the flag `REJECTED` and no pod.
+    Rejected,
+    /// The address is gone: connect-unreachable (EHOSTUNREACH) after this time, or connect-timeout if the
+    /// request's own timeout comes first.
+    Unreachable {
+        /// The pod that had the address.
+        pod: PodId,
+        /// How long the kernel would try.
+        after: Duration,
+    },
+}
+
+/// Every connection to one address, for load on a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Direct(pub SocketAddr);
+
+impl Route for Direct {
+    fn pick(&self, _random: u64) -> Pick {
+        Pick::To { pod: PodId::NONE, address: self.0, fallback: false }
+    }
+}

@@ -1,0 +1,50 @@
+//! A timer as exact as the kernel's: tokio's own wakes in whole milliseconds.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use tokio::io::unix::AsyncFd;
+
+use crate::error::EngineError;
+
+/// A timerfd on `CLOCK_MONOTONIC`.
+#[derive(Debug)]
+pub(crate) struct Timer(AsyncFd<Fd>);
+
+#[derive(Debug)]
+struct Fd(TimerFd);
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Timer {
+    /// Must be called within the runtime that will wait.
+    pub(crate) fn new() -> Result<Self, EngineError> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let fd = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(EngineError::Timer)?;
+        AsyncFd::new(Fd(fd)).map(Self).map_err(EngineError::Runtime)
+    }
+
+    /// Waits until the clock reads `at`; returns at once if it already does. Cancel-safe.
+    pub(crate) async fn wait_until(&self, at: Duration) -> Result<(), Errno> {
+        let expiration = Expiration::OneShot(TimeSpec::from_duration(at));
+        // Setting the timer also forgets an expiry that was not read.
+        self.0.get_ref().0.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        loop {
+            let mut guard = self.0.readable().await.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+            // A readiness left over from an earlier wait finds nothing to read.
+            let expired = self.0.get_ref().0.wait();
+            guard.clear_ready();
+            match expired {
+                Err(Errno::EAGAIN) => {}
+                other => return other,
+            }
+        }
+    }
+}

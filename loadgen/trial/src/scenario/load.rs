@@ -1,0 +1,226 @@
+//! Checks `load`, `disruption` and `settle`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::check::{duration, http_path, http_url, is_token, whole};
+use super::error::{NOT_YET, Problem, quoted};
+use super::raw::{RawDeletePods, RawDisruption, RawLane, RawLanes, RawLoad, RawRequest, RawSettle};
+use crate::settings::{Disruption, Lane, LaneKind, Load, Request, Settle, StatusRange, Target};
+
+/// Requests a second over all lanes.
+const MOST_RATE: f64 = 1_000_000.0;
+const MOST_CONNECTIONS: u32 = 10_000;
+const MILLISECOND: Duration = Duration::from_millis(1);
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+/// `load`.
+pub(super) fn load(raw: RawLoad) -> Result<Load, Problem> {
+    let target = match raw.target.as_deref() {
+        None | Some("service") => Target::Service,
+        Some(url) => {
+            http_url("load.target", url).map_err(|problem| problem.also_allowed("service"))?;
+            Target::Url(url.to_owned())
+        }
+    };
+    Ok(Load {
+        target,
+        request: request(raw.request)?,
+        lanes: lanes(raw.lanes)?,
+        timeout: duration(
+            "load.timeout",
+            raw.timeout.as_deref(),
+            Duration::from_secs(5),
+            MILLISECOND..=TEN_MINUTES,
+        )?,
+        late_over: duration(
+            "load.lateOver",
+            raw.late_over.as_deref(),
+            Duration::from_secs(1),
+            Duration::ZERO..=TEN_MINUTES,
+        )?,
+    })
+}
+
+fn request(raw: RawRequest) -> Result<Request, Problem> {
+    let method = raw.method.unwrap_or_else(|| "GET".to_owned());
+    if !is_token(&method) {
+        let problem = format!("{} is not a method", quoted(&method));
+        return Err(Problem::value("load.request.method", problem, "a token such as GET or POST"));
+    }
+    headers(&raw.headers)?;
+    Ok(Request {
+        method,
+        path: http_path("load.request.path", raw.path, "/")?,
+        headers: raw.headers,
+        body: raw.body,
+        expect_status: raw.expect_status.as_deref().map_or(Ok(StatusRange { first: 200, last: 299 }), status)?,
+    })
+}
+
+/// Values are never repeated in an error: they may be credentials.
+fn headers(headers: &BTreeMap<String, String>) -> Result<(), Problem> {
+    for (name, value) in headers {
+        let refuse =
+            |problem: String, allowed| Err(Problem::value("load.request.headers", problem, allowed).under_key(name));
+        if !is_token(name) {
+            return refuse(format!("{} is not the name of a header", quoted(name)), "a token such as X-Tenant");
+        }
+        if value.chars().any(|character| character != '\t' && character.is_control()) {
+            return refuse("the value holds a line break or a control character".to_owned(), "one line of text");
+        }
+        if ["connection", "content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str()) {
+            return refuse("is set by the lanes themselves".to_owned(), "every other header");
+        }
+    }
+    Ok(())
+}
+
+fn status(text: &str) -> Result<StatusRange, Problem> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.trim().parse(), last.trim().parse()) {
+        (Ok(first), Ok(last)) if 100 <= first && first <= last && last <= 599 => Ok(StatusRange { first, last }),
+        _ => Err(Problem::value(
+            "load.request.expectStatus",
+            format_args!("{} is no range of statuses", quoted(text)),
+            "100 to 599, as 200 or 200-299",
+        )),
+    }
+}
+
+fn lanes(raw: RawLanes) -> Result<Vec<Lane>, Problem> {
+    let RawLanes { new, reused, slow, post } = raw;
+    let lanes = LaneKind::ALL
+        .into_iter()
+        .zip([new, reused, slow, post])
+        .filter_map(|(kind, raw)| raw.map(|raw| lane(kind, &raw)))
+        .collect::<Result<Vec<_>, _>>()?;
+    if lanes.is_empty() {
+        let all = LaneKind::ALL.map(LaneKind::as_str).join(", ");
+        return Err(Problem::value("load.lanes", "no lane is left", format_args!("at least one of {all}")));
+    }
+    let total: f64 = lanes.iter().map(|lane| lane.rate).sum();
+    if total > MOST_RATE {
+        return Err(Problem::value(
+            "load.lanes",
+            format_args!("{total} requests a second over all lanes are too many"),
+            "up to 1000000",
+        ));
+    }
+    Ok(lanes)
+}
+
+fn lane(kind: LaneKind, raw: &RawLane) -> Result<Lane, Problem> {
+    let at = |key: &str| format!("load.lanes.{}.{key}", kind.as_str());
+    let allowed = "above 0, up to 1000000 requests a second";
+    let rate = raw.rate.ok_or_else(|| Problem::missing(&at("rate"), allowed))?;
+    if !(rate > 0.0 && rate <= MOST_RATE) {
+        return Err(Problem::value(&at("rate"), format_args!("{rate} is not a rate"), allowed));
+    }
+    let (default_delay, least_delay) = match kind {
+        LaneKind::Slow => (Duration::from_secs(2), MILLISECOND),
+        LaneKind::New | LaneKind::Reused | LaneKind::Post => (Duration::ZERO, Duration::ZERO),
+    };
+    let longest = Duration::from_secs(300);
+    let delay = duration(&at("delay"), raw.delay.as_deref(), default_delay, least_delay..=longest)?;
+    if kind == LaneKind::New {
+        for (key, stated) in [
+            ("connections", raw.connections),
+            ("maxRequestsPerConnection", raw.max_requests_per_connection),
+        ] {
+            if let Some(number) = stated {
+                let problem = format!("{number} contradicts a lane that opens a connection for each request");
+                return Err(Problem::value(&at(key), problem, "leaving it out, or another lane"));
+            }
+        }
+    }
+    let connections = whole(
+        &at("connections"),
+        raw.connections,
+        default_connections(kind, in_flight(rate, delay)),
+        1..=MOST_CONNECTIONS,
+    )?;
+    let max_requests_per_connection = raw
+        .max_requests_per_connection
+        .map(|_| whole(&at("maxRequestsPerConnection"), raw.max_requests_per_connection, 1, 1..=u32::MAX))
+        .transpose()?;
+    Ok(Lane {
+        kind,
+        rate,
+        connections,
+        delay,
+        arrivals: raw.arrivals.unwrap_or_default(),
+        max_requests_per_connection,
+    })
+}
+
+/// Requests of a lane that are under way at once, by Little's law.
+pub(super) fn in_flight(rate: f64, delay: Duration) -> f64 {
+    rate * delay.as_secs_f64()
+}
+
+/// A kept connection carries one request at a time, so a lane with a delay needs a quarter more than are under way.
+fn default_connections(kind: LaneKind, in_flight: f64) -> u32 {
+    let usual = match kind {
+        LaneKind::New => return 1,
+        LaneKind::Reused => 20,
+        LaneKind::Slow | LaneKind::Post => 10,
+    };
+    (usual..MOST_CONNECTIONS).find(|count| f64::from(*count) >= in_flight * 1.25).unwrap_or(MOST_CONNECTIONS)
+}
+
+/// `disruption`.
+pub(super) fn disruption(raw: Option<RawDisruption>, replicas: u32) -> Result<Disruption, Problem> {
+    let [evict, scale, drain_node] = NOT_YET;
+    let refused = match raw {
+        None | Some(RawDisruption::RolloutRestart(_)) => return Ok(Disruption::RolloutRestart),
+        Some(RawDisruption::None(_)) => return Ok(Disruption::None),
+        Some(RawDisruption::DeletePods(raw)) => return delete_pods(&raw, replicas),
+        Some(RawDisruption::Evict(_)) => evict,
+        Some(RawDisruption::Scale(_)) => scale,
+        Some(RawDisruption::DrainNode(_)) => drain_node,
+    };
+    Err(Problem::of(
+        &format!("disruption.{refused}"),
+        "is not available in this version; available: rolloutRestart, deletePods, none",
+    ))
+}
+
+fn delete_pods(raw: &RawDeletePods, replicas: u32) -> Result<Disruption, Problem> {
+    if raw.force == Some(true) {
+        return Err(Problem::value(
+            "disruption.deletePods.force",
+            "true is not available in this version",
+            "false, or leaving it out",
+        ));
+    }
+    let grace = "disruption.deletePods.gracePeriodSeconds";
+    if raw.grace_period_seconds == Some(0) {
+        let problem = "0 is a forced delete, which is not available in this version";
+        return Err(Problem::value(grace, problem, "1 to 3600"));
+    }
+    Ok(Disruption::DeletePods {
+        count: whole("disruption.deletePods.count", raw.count, 1, 1..=replicas.saturating_mul(10))?,
+        every: duration(
+            "disruption.deletePods.every",
+            raw.every.as_deref(),
+            Duration::from_secs(1),
+            Duration::ZERO..=TEN_MINUTES,
+        )?,
+        grace_period_seconds: raw
+            .grace_period_seconds
+            .map(|_| whole(grace, raw.grace_period_seconds, 1, 1..=3600))
+            .transpose()?,
+    })
+}
+
+/// `settle`.
+pub(super) fn settle(raw: &RawSettle) -> Result<Settle, Problem> {
+    let time = |path: &str, stated: Option<&str>| {
+        duration(path, stated, Duration::from_secs(3), Duration::ZERO..=TEN_MINUTES)
+    };
+    Ok(Settle {
+        before: time("settle.before", raw.before.as_deref())?,
+        after: time("settle.after", raw.after.as_deref())?,
+    })
+}

@@ -1,0 +1,129 @@
+//! Every key that a scenario may hold, as text and numbers; what they mean is checked in `workload` and `load`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::settings::{Arrivals, ArmsExpected, OnSigterm, TimelineExpectation};
+
+/// Declares raw types: every field optional, camelCase, unknown keys refused.
+macro_rules! raw {
+    ($($(#[$meta:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+        pub(super) struct $name { $(pub(super) $field: $kind,)* }
+    )*};
+}
+
+raw! {
+    RawScenario {
+        name: Option<String>,
+        description: Option<String>,
+        workload: RawWorkload,
+        load: RawLoad,
+        disruption: Option<RawDisruption>,
+        local: RawLocal,
+        settle: RawSettle,
+        repeat: Option<i64>,
+        limits: RawLimits,
+        expect: RawExpect,
+        control: Option<bool>,
+        // Read from the tree: its values keep their places.
+        vary: Option<IgnoredAny>,
+    }
+    RawWorkload {
+        replicas: Option<i64>,
+        min_ready_seconds: Option<i64>,
+        termination_grace_period_seconds: Option<i64>,
+        lifecycle: RawLifecycle,
+        readiness_probe: Option<RawProbe>,
+        strategy: RawStrategy,
+        server: Option<RawServer>,
+    }
+    RawLifecycle { pre_stop: Option<RawHandler>, post_start: Option<RawHandler>, }
+    RawSleep { seconds: Option<i64>, }
+    RawExec { command: Vec<String>, }
+    RawHttpGet { path: Option<String>, port: Option<i64>, }
+    RawTcpSocket { port: Option<i64>, }
+    RawProbe {
+        http_get: Option<RawHttpGet>,
+        tcp_socket: Option<RawTcpSocket>,
+        exec: Option<RawExec>,
+        period_seconds: Option<i64>,
+        timeout_seconds: Option<i64>,
+        failure_threshold: Option<i64>,
+        success_threshold: Option<i64>,
+        initial_delay_seconds: Option<i64>,
+    }
+    RawStrategy { max_surge: Option<String>, max_unavailable: Option<String>, }
+    RawServer {
+        on_sigterm: Option<OnSigterm>,
+        shutdown_takes: Option<String>,
+        drain_timeout: Option<String>,
+        lame_duck: Option<String>,
+        close_connections: Option<bool>,
+        fail_readiness: Option<bool>,
+        service_time: Option<String>,
+        poll_while_draining: Option<String>,
+    }
+    RawLoad {
+        target: Option<String>,
+        request: RawRequest,
+        lanes: RawLanes,
+        timeout: Option<String>,
+        late_over: Option<String>,
+    }
+    RawRequest {
+        method: Option<String>,
+        path: Option<String>,
+        headers: BTreeMap<String, String>,
+        body: Option<String>,
+        expect_status: Option<String>,
+    }
+    RawLanes { new: Option<RawLane>, reused: Option<RawLane>, slow: Option<RawLane>, post: Option<RawLane>, }
+    RawLane {
+        rate: Option<f64>,
+        connections: Option<i64>,
+        delay: Option<String>,
+        arrivals: Option<Arrivals>,
+        max_requests_per_connection: Option<i64>,
+    }
+    Nothing {}
+    RawDeletePods {
+        count: Option<i64>,
+        every: Option<String>,
+        grace_period_seconds: Option<i64>,
+        force: Option<bool>,
+    }
+    RawLocal { propagation: Option<String>, nodes: Option<i64>, kubelet: Option<String>, }
+    RawSettle { before: Option<String>, after: Option<String>, }
+    RawLimits { schedule_lag: Option<String>, detection_floor: Option<String>, }
+    RawExpect {
+        failed: Option<String>,
+        late: Option<String>,
+        arms: Option<ArmsExpected>,
+        timeline: Vec<TimelineExpectation>,
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum RawHandler {
+    Sleep(RawSleep),
+    Exec(RawExec),
+    HttpGet(RawHttpGet),
+}
+
+/// The last three are known so that they can be refused by name.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum RawDisruption {
+    RolloutRestart(Nothing),
+    DeletePods(RawDeletePods),
+    None(Nothing),
+    Evict(IgnoredAny),
+    Scale(IgnoredAny),
+    DrainNode(IgnoredAny),
+}

@@ -1,0 +1,80 @@
+//! Hides credentials in what is kept or printed.
+//!
+//! Guessing by name is all that can be done for a user's own headers and commands; it errs towards hiding.
+
+/// Stands where a credential was.
+pub const REDACTED: &str = "<redacted>";
+
+/// A header's value, or [`REDACTED`] where its name or its form says that it is a credential.
+#[must_use]
+pub fn header(name: &str, value: &str) -> String {
+    let lower = value.trim_start().to_ascii_lowercase();
+    if is_sensitive(name) || ["bearer ", "basic ", "digest "].iter().any(|scheme| lower.starts_with(scheme)) {
+        return REDACTED.to_owned();
+    }
+    url(value)
+}
+
+/// A URL, or a path with a query, without user info and without the values of parameters that look like credentials.
+#[must_use]
+pub fn url(text: &str) -> String {
+    let (head, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            let (authority, rest) = rest.split_at(end);
+            let authority = authority
+                .rsplit_once('@')
+                .map_or_else(|| authority.to_owned(), |(_, host)| format!("{REDACTED}@{host}"));
+            (format!("{scheme}://{authority}"), rest)
+        }
+        None => (String::new(), text),
+    };
+    let Some((path, query)) = rest.split_once('?') else { return head + rest };
+    let pairs: Vec<String> = query
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((name, _)) if is_sensitive(name) => format!("{name}={REDACTED}"),
+            _ => pair.to_owned(),
+        })
+        .collect();
+    format!("{head}{path}?{}", pairs.join("&"))
+}
+
+/// The arguments of a command, without those that look like credentials.
+#[must_use]
+pub fn arguments(arguments: &[String]) -> Vec<String> {
+    let mut redacted = Vec::with_capacity(arguments.len());
+    let mut value_follows = false;
+    for argument in arguments {
+        let is_flag = argument.starts_with('-');
+        let names_one = is_sensitive(argument);
+        redacted.push(match argument.split_once('=') {
+            _ if value_follows && !is_flag => REDACTED.to_owned(),
+            Some((name, _)) if is_sensitive(name) && !name.contains(char::is_whitespace) => {
+                format!("{name}={REDACTED}")
+            }
+            _ if names_one && argument.contains(['=', ':', ' ']) => REDACTED.to_owned(),
+            _ => url(argument),
+        });
+        value_follows =
+            is_flag && !argument.contains('=') && (names_one || matches!(argument.as_str(), "-u" | "--user"));
+    }
+    redacted
+}
+
+/// A body, or [`REDACTED`] where a word in it says that it holds a credential.
+#[must_use]
+pub fn body(text: &str) -> String {
+    if is_sensitive(text) { REDACTED.to_owned() } else { text.to_owned() }
+}
+
+/// True for a name (of a header, parameter, flag or key) that says: credential.
+#[must_use]
+pub fn is_sensitive(name: &str) -> bool {
+    const WORDS: [&str; 11] = [
+        "authorization", "cookie", "token", "secret", "password", "passwd", "api-key", "apikey", "api_key", "x-auth",
+        "credential",
+    ];
+    let lower = name.to_ascii_lowercase();
+    WORDS.iter().any(|word| lower.contains(word))
+}

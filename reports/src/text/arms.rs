@@ -1,0 +1,193 @@
+//! Arms beside each other, and the requests of one.
+
+use trial::plan::Role;
+use trial::report::{Arm, Lane, Requests, Verdict};
+
+use super::page::Page;
+use crate::style::Style;
+use crate::table::{Cell, Table};
+use crate::units::{count, counted, duration, percent};
+
+/// One row an arm.
+pub(super) fn table(page: &mut Page, arms: &[Arm]) {
+    page.heading(
+        "Arms",
+        "bad / exposed: terminated pods with a failed or late request, of those with requests due",
+    );
+    let header = ["arm", "verdict", "sent", "failed", "late", "unsent", "bad / exposed", "rollout"];
+    let rows = arms.iter().map(|arm| {
+        let mut row = vec![Cell::new(&arm.name), verdict(arm), Cell::new(count(arm.requests.sent))];
+        row.extend(troubles(&arm.requests));
+        row.push(Cell::new(bad_of_exposed(arm)));
+        row.push(Cell::new(arm.rollouts.duration_ns.map_or_else(dash, duration)));
+        row
+    });
+    page.table(&Table { header: header.map(str::to_owned).to_vec(), left: 2, rows: rows.collect() });
+}
+
+/// Lanes, and what the terminations of a trial arm prove.
+pub(super) fn requests(page: &mut Page, arm: &Arm) {
+    page.heading(
+        "Requests",
+        "latency counts from when each request was due; lag is how late the client was with it",
+    );
+    if arm.lanes.is_empty() {
+        page.sentence(Style::Warn, "  ", "  ", "No lane was recorded.");
+    } else {
+        page.table(&lanes(&arm.lanes));
+    }
+    let proof = proof(arm);
+    if !proof.is_empty() {
+        page.blank();
+        page.sentence(Style::Plain, "  ", "  ", &proof);
+    }
+}
+
+/// One line for each control arm.
+pub(super) fn controls(page: &mut Page, arms: &[Arm]) {
+    let controls: Vec<&Arm> = arms.iter().filter(|arm| arm.role != Role::Trial).collect();
+    if controls.is_empty() {
+        return;
+    }
+    page.heading("Controls", "");
+    for arm in controls {
+        let purpose = match arm.role {
+            Role::NegativeControl => "a server that exits at once on SIGTERM, to show that failures are seen",
+            _ => "the same load without disruption, to show that the measurement is clean",
+        };
+        let requests = &arm.requests;
+        let found = format!(
+            "{}: {purpose}: {} sent, {} failed, {} late, {} unsent.",
+            arm.name,
+            count(requests.sent),
+            count(requests.failed),
+            count(requests.late),
+            count(requests.unsent)
+        );
+        page.sentence(Style::Plain, "  • ", "    ", &found);
+    }
+}
+
+/// A control that behaves as it must is good, whatever the word for it would be in a trial.
+fn verdict(arm: &Arm) -> Cell {
+    let failed = arm.requests.failed > 0;
+    let (word, style) = match (arm.role, arm.verdict) {
+        (Role::NegativeControl, _) if failed => ("fails, as it must", Style::Good),
+        (Role::NegativeControl, _) => ("DID NOT FAIL", Style::WarnBanner),
+        (Role::Control, _) if failed => ("NOT CLEAN", Style::WarnBanner),
+        (Role::Control, Verdict::Pass) => ("clean", Style::Good),
+        (_, Verdict::Pass) => ("pass", Style::GoodBanner),
+        (_, Verdict::Fail) => ("FAIL", Style::BadBanner),
+        (_, Verdict::Inconclusive) => ("inconclusive", Style::WarnBanner),
+    };
+    Cell::new(word).style(style)
+}
+
+fn lanes(lanes: &[Lane]) -> Table {
+    // A column that is zero in every finished run appears only when it says something.
+    let interrupted = lanes.iter().any(|lane| lane.requests.interrupted > 0);
+    let mut header = vec!["lane", "sent", "ok", "failed", "late", "unsent"];
+    if interrupted {
+        header.push("cut short");
+    }
+    header.extend(["p50", "p99", "p99.9", "max", "lag p99", "conns", "idle closes"]);
+    let rows = lanes.iter().map(|lane| {
+        let requests = &lane.requests;
+        let mut row =
+            vec![Cell::new(&lane.name), Cell::new(count(requests.sent)), Cell::new(count(requests.ok))];
+        row.extend(troubles(requests));
+        if interrupted {
+            row.push(Cell::new(count(requests.interrupted)));
+        }
+        let latency = lane.latency_ns;
+        row.extend(
+            [
+                latency.map(|of| of.p50),
+                latency.map(|of| of.p99),
+                latency.map(|of| of.p999),
+                latency.map(|of| of.max),
+            ]
+            .into_iter()
+            .chain([lane.schedule_lag_ns.map(|of| of.p99)])
+            .map(|value| Cell::new(value.map_or_else(dash, duration))),
+        );
+        row.push(Cell::new(count(lane.connections_opened)));
+        row.push(Cell::new(lane.idle_closes.map_or_else(dash, count)));
+        row
+    });
+    Table { header: header.into_iter().map(str::to_owned).collect(), left: 1, rows: rows.collect() }
+}
+
+/// Failed, late and unsent, which stand out when they are not zero.
+fn troubles(requests: &Requests) -> [Cell; 3] {
+    let cell = |number: u64, style: Style| {
+        Cell::new(count(number)).style(if number == 0 { Style::Plain } else { style })
+    };
+    [
+        cell(requests.failed, Style::BadBanner),
+        cell(requests.late, Style::BadBanner),
+        cell(requests.unsent, Style::WarnBanner),
+    ]
+}
+
+/// `0 / 3 (≤ 63.2 %)`. Where all are bad the bound is one and says nothing.
+fn bad_of_exposed(arm: &Arm) -> String {
+    let terminations = &arm.terminations;
+    if terminations.total == 0 {
+        return dash();
+    }
+    let bound = terminations.rate_upper_95.filter(|_| terminations.bad < terminations.exposed);
+    let bound = bound.map_or_else(String::new, |rate| format!(" ({})", at_most(rate)));
+    format!("{} / {}{bound}", count(terminations.bad), count(terminations.exposed))
+}
+
+/// What the terminations prove, in sentences.
+fn proof(arm: &Arm) -> String {
+    let (terminations, rollouts) = (&arm.terminations, &arm.rollouts);
+    let mut text = String::new();
+    if terminations.total > 0 {
+        text = format!(
+            "{} terminated, {} of them with requests due; ",
+            counted(terminations.total, "pod"),
+            count(terminations.exposed)
+        );
+        if terminations.exposed == 0 {
+            text.push_str("so the terminations show nothing.");
+        } else {
+            let bad = if terminations.bad == 0 { "none".to_owned() } else { count(terminations.bad) };
+            text.push_str(&format!("{bad} of these had a failed or late request."));
+        }
+        if let Some(rate) = terminations.rate_upper_95.filter(|_| terminations.bad < terminations.exposed) {
+            text.push_str(&format!(
+                " At 95 % confidence the true share of bad terminations is {}",
+                at_most(rate)
+            ));
+            if let Some(rate) = rollouts.rate_upper_95.filter(|_| rollouts.bad < rollouts.total) {
+                text.push_str(&format!(", of bad rollouts {}", at_most(rate)));
+            }
+            text.push_str(if terminations.bad == 0 { "; more repeats narrow that." } else { "." });
+        }
+    }
+    if let Some(nanos) = rollouts.duration_ns {
+        text.push_str(&format!(" The rollout took {}.", duration(nanos)));
+    }
+    if let Some(nanos) = arm.detection_floor_ns {
+        text.push_str(&format!(" A gap shorter than {} on one pod may have gone unseen.", duration(nanos)));
+    }
+    if arm.failures_before_disruption > 0 {
+        text.push_str(&format!(
+            " {} before the first disruption: not its work.",
+            counted(arm.failures_before_disruption, "failure")
+        ));
+    }
+    text
+}
+
+fn at_most(rate: f64) -> String {
+    let bound = percent(rate);
+    if bound.starts_with(['<', '>']) { bound } else { format!("≤ {bound}") }
+}
+
+fn dash() -> String {
+    "–".to_owned()
+}
