@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The command line, and the only crate that sees everything.
+//!
+//! A scenario becomes a plan; the plan drives a cluster and an engine at once; what happens is recorded; the recording
+//! is analysed; the analysis becomes a report and an exit code.
+//!
+//! * [`cli`]: flags, and what each subcommand does
+//! * [`conductor`]: runs the arms of a plan
+//! * [`recorder`]: writes a recording while it happens
+//! * [`playback`]: reads one, and makes its report
+//! * [`progress`]: what a person sees meanwhile
+//! * [`builtin`]: the scenarios that come with the tool
+//! * [`hidden`]: the programs that a run re-executes this binary as
+//! * [`exit_code`]: exit codes are an interface
+
+pub mod builtin;
+pub mod cli;
+pub mod conductor;
+pub mod exit_code;
+pub mod hidden;
+pub mod playback;
+pub mod progress;
+pub mod recorder;

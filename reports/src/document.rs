@@ -37,6 +37,7 @@ pub enum ParseError {
 #[must_use]
 #[expect(
     clippy::expect_used,
+    clippy::missing_panics_doc,
     reason = "a report has string keys only, so it always serialises; an empty report.json would be worse than a panic"
 )]
 pub fn json(report: &Report) -> String {

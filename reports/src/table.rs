@@ -31,29 +31,27 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Lines of at most `width` columns. Columns that do not fit go into a second block under the first, with the
-    /// first column repeated: a figure that was cut off would mislead.
+    /// Lines of at most `width` columns. A table that does not fit is split into blocks of as many columns each,
+    /// with the first column repeated: a figure that was cut off would mislead.
     pub(crate) fn lines(&self, color: Color, width: usize) -> Vec<String> {
         let widths = self.widths(width);
         let Some((&first, others)) = widths.split_first() else { return Vec::new() };
-        let total = |gap: usize| first + others.iter().map(|column| column + gap).sum::<usize>();
-        let gap = if total(2) <= width { 2 } else { 1 };
-        let mut blocks: Vec<Vec<usize>> = Vec::new();
-        let mut used = usize::MAX;
-        for (index, column) in others.iter().enumerate() {
-            if used.saturating_add(column + gap) > width {
-                blocks.push(Vec::new());
-                used = first;
-            }
-            used += column + gap;
-            if let Some(block) = blocks.last_mut() {
-                block.push(index + 1);
-            }
+        if others.is_empty() {
+            return Vec::new();
         }
+        let fits = |gap: usize, size: usize| {
+            others
+                .chunks(size)
+                .all(|block| first + block.iter().map(|column| column + gap).sum::<usize>() <= width)
+        };
+        let layouts =
+            (1..=others.len()).flat_map(|blocks| [2, 1].map(|gap| (gap, others.len().div_ceil(blocks))));
+        let (gap, size) = layouts.into_iter().find(|&(gap, size)| fits(gap, size)).unwrap_or((1, 1));
+        let columns: Vec<usize> = (1..=others.len()).collect();
         let header: Vec<Cell> = self.header.iter().map(|name| Cell::new(name).style(Style::Dim)).collect();
         let rows = || std::iter::once(&header).chain(&self.rows);
-        blocks
-            .iter()
+        columns
+            .chunks(size)
             .flat_map(|block| rows().map(|row| line(row, self.left, block, &widths, gap, color)))
             .collect()
     }

@@ -91,7 +91,8 @@ impl Emitter {
         self.clock
     }
 
-    /// Emits an event that happened now.
+    /// Emits an event that happened now; says when that was.
+    #[expect(clippy::must_use_candidate, reason = "most callers only want the event")]
     pub fn emit(&self, event: Event) -> Stamp {
         let now = self.clock.now();
         self.emit_at(now, event);

@@ -232,11 +232,11 @@ fn number<N: std::str::FromStr>(value: &HeaderValue) -> Option<N> {
 }
 
 fn pod_state(value: &HeaderValue) -> u16 {
-    match value.as_bytes() {
-        state if state == ServingState::Serving.as_str().as_bytes() => 1,
-        state if state == ServingState::LameDuck.as_str().as_bytes() => 2,
-        state if state == ServingState::Draining.as_str().as_bytes() => 3,
-        _ => 0,
+    match value.to_str().ok().and_then(ServingState::parse) {
+        None => 0,
+        Some(ServingState::Serving) => 1,
+        Some(ServingState::LameDuck) => 2,
+        Some(ServingState::Draining) => 3,
     }
 }
 

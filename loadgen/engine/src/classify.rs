@@ -86,7 +86,9 @@ fn not_connected(errno: i32) -> Judgement {
         Errno::ECONNREFUSED => (Class::ConnectRefused, Stage::Connect),
         Errno::ETIMEDOUT => (Class::ConnectTimeout, Stage::Connect),
         Errno::EADDRNOTAVAIL | Errno::EADDRINUSE | Errno::EAGAIN => (Class::ClientPorts, Stage::Connect),
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => (Class::ClientFiles, Stage::Connect),
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
+            (Class::ClientFiles, Stage::Connect)
+        }
         // The handshake was complete, and reset before we looked: an accept queue that was dropped.
         Errno::ECONNRESET | Errno::EPIPE => (Class::WriteReset, Stage::Write),
         // EHOSTUNREACH, ENETUNREACH, EHOSTDOWN; EPERM and EACCES where a local rule drops the packet.

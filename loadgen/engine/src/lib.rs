@@ -1,1 +1,37 @@
-//! Placeholder.
+//! The open-loop load engine: one schedule slot, one record, never a retry.
+//!
+//! The schedule says when a request is due; it goes out then, whatever became of those before it, and its latency
+//! counts from then. The engine knows nothing of clusters: a [`Route`] says where a new connection goes.
+//!
+//! * `engine`: the handle, [`Engine`]; a thread of its own
+//! * `pacer`, `timer`: every slot released when it is due
+//! * `worker`: what the tasks share; a due slot becomes a task
+//! * `attempt`: the work on one slot, to its one record
+//! * `lane`, `pool`, `request`: kept connections, used in turn, and what is sent on them
+//! * `connection`, `stream`: hyper's client over a stream that notes what the kernel said
+//! * `classify`: pure; from those notes to the classes of a record
+//! * `sink`, `progress`: records out, without ever waiting; counters for a live line
+//!
+//! Invariants: for each lane, slots scheduled = records handed over + rows counted as overflowed. A request of which a
+//! byte was written, or was tried to be written, is never sent again. Nothing waits for a free connection.
+
+mod attempt;
+mod classify;
+mod connection;
+mod engine;
+mod error;
+mod lane;
+mod pacer;
+mod pool;
+mod progress;
+mod request;
+mod route;
+mod sink;
+mod stream;
+mod timer;
+mod worker;
+
+pub use engine::{Engine, EngineConfig, LaneSummary, Summary};
+pub use error::EngineError;
+pub use progress::Progress;
+pub use route::{Direct, Pick, Route};

@@ -107,7 +107,10 @@ mod tests {
         RequestSettings {
             method: "GET".to_owned(),
             path: "/a?b=c".to_owned(),
-            headers: headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>(),
+            headers: headers
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect::<BTreeMap<_, _>>(),
             body: None,
             expect_status: StatusRange { first: 200, last: 299 },
         }
@@ -145,11 +148,21 @@ mod tests {
     #[test]
     fn what_is_not_http_is_refused_before_the_run() {
         let reused = lane(LaneKind::Reused, Duration::ZERO);
-        let error = |settings: &RequestSettings| Template::new(settings, &reused).expect_err("invalid").to_string();
+        let error =
+            |settings: &RequestSettings| Template::new(settings, &reused).expect_err("invalid").to_string();
         assert_eq!(error(&settings(&[("a b", "c")])), "header `a b` cannot be sent: not a header name");
         assert_eq!(error(&settings(&[("a", "c\n")])), "header `a` cannot be sent: not a header value");
-        assert_eq!(error(&settings(&[("Content-Length", "3")])), "header `Content-Length` cannot be sent: set by the engine itself");
-        assert_eq!(error(&RequestSettings { method: "G T".into(), ..settings(&[]) }), "method `G T` is not a token");
-        assert_eq!(error(&RequestSettings { path: "a b".into(), ..settings(&[]) }), "path `a b` cannot be requested");
+        assert_eq!(
+            error(&settings(&[("Content-Length", "3")])),
+            "header `Content-Length` cannot be sent: set by the engine itself"
+        );
+        assert_eq!(
+            error(&RequestSettings { method: "G T".into(), ..settings(&[]) }),
+            "method `G T` is not a token"
+        );
+        assert_eq!(
+            error(&RequestSettings { path: "a b".into(), ..settings(&[]) }),
+            "path `a b` cannot be requested"
+        );
     }
 }

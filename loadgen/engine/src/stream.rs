@@ -170,7 +170,11 @@ impl NotingStream {
 }
 
 impl AsyncRead for NotingStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = ready!(Pin::new(&mut self.tcp).poll_read(cx, buf));
         match &result {
@@ -212,5 +216,79 @@ impl AsyncWrite for NotingStream {
             ready!(self.as_mut().poll_read(cx, &mut ReadBuf::new(&mut scratch)))?;
         }
         Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream as Peer};
+    use std::time::Duration;
+
+    use socket2::SockRef;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn connected() -> (NotingStream, Rc<Notes>, Peer) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let notes = Notes::new(Clock::start().0);
+        (NotingStream::new(tcp, Rc::clone(&notes)), notes, listener.accept().unwrap().0)
+    }
+
+    fn reset(peer: Peer) {
+        SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_that_was_closed_is_not_written_to() {
+        type End = fn(Peer) -> Option<Peer>;
+        let ends: [End; 3] = [
+            |_fin| None,
+            |peer| {
+                reset(peer);
+                None
+            },
+            |mut peer| {
+                peer.write_all(b"HTTP/1.1 408 Request Timeout").unwrap();
+                Some(peer)
+            },
+        ];
+        for end in ends {
+            let (mut stream, notes, peer) = connected().await;
+            let _open = end(peer);
+            notes.begin(Kept::Yes);
+            assert!(stream.write_all(b"GET").await.is_err());
+            assert!(notes.stale.get());
+            assert_eq!((notes.written.get(), notes.write_errno.get()), (0, 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_that_is_open_carries_the_request() {
+        let (mut stream, notes, mut peer) = connected().await;
+        notes.begin(Kept::Yes);
+        stream.write_all(b"GET").await.unwrap();
+        assert!(!notes.stale.get() && notes.written.get() == 3);
+        let mut got = [0; 3];
+        peer.read_exact(&mut got).unwrap();
+        peer.write_all(b"ok").unwrap();
+        stream.read_exact(&mut got[..2]).await.unwrap();
+        assert!(notes.last_write.get() <= notes.first_read.get() && notes.first_read.get().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_is_noted_and_what_had_arrived_is_still_read() {
+        let (mut stream, notes, mut peer) = connected().await;
+        peer.write_all(b"HTTP/1.1 413").unwrap();
+        reset(peer);
+        notes.begin(Kept::No);
+        stream.write_all(b"POST").await.expect("hidden");
+        assert!([Errno::EPIPE as i32, Errno::ECONNRESET as i32].contains(&notes.write_errno.get()));
+        assert_eq!((notes.written.get(), notes.closed_before_write.get()), (0, false));
+        let mut got = Vec::new();
+        let _end = stream.read_to_end(&mut got).await;
+        assert_eq!(got, b"HTTP/1.1 413");
     }
 }

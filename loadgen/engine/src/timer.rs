@@ -28,6 +28,10 @@ impl Timer {
     pub(crate) fn new() -> Result<Self, EngineError> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let fd = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(EngineError::Timer)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is an unsafe fn, for types whose descriptor may change; ours cannot"
+        )]
         AsyncFd::new(Fd(fd)).map(Self).map_err(EngineError::Runtime)
     }
 
@@ -37,7 +41,11 @@ impl Timer {
         // Setting the timer also forgets an expiry that was not read.
         self.0.get_ref().0.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         loop {
-            let mut guard = self.0.readable().await.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+            let mut guard = self
+                .0
+                .readable()
+                .await
+                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
             // A readiness left over from an earlier wait finds nothing to read.
             let expired = self.0.get_ref().0.wait();
             guard.clear_ready();

@@ -1,1 +1,148 @@
-//! To be written.
+//! From a recording to the report: a fold over chunks of records, with all events known beforehand.
+//!
+//! Memory does not grow with the recording: histograms, counts, windows and the first hundred failures are kept.
+//! The report does not depend on the order in which the chunks of an arm arrive.
+//!
+//! Sums hold exactly: scheduled = sent + unsent, sent = ok + failed + late + interrupted. Faults of the measuring
+//! client (no port, no file left) are not the service's: they count as interrupted, and the verdict names them.
+
+use std::collections::BTreeSet;
+
+use crate::event::{Event, TimedEvent};
+use crate::id::ArmId;
+use crate::plan::Role;
+use crate::record::Record;
+use crate::recording::Header;
+use crate::report::{self, Report};
+use crate::verdict::{self, Evidence};
+
+mod advice;
+mod arm;
+mod attribution;
+mod cause;
+mod lane;
+mod notes;
+mod outages;
+pub(crate) mod text;
+mod timeline;
+mod trials;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use cause::Cause;
+
+use arm::Arm;
+
+/// The fold.
+#[derive(Debug)]
+pub struct Analysis<'a> {
+    header: &'a Header,
+    arms: Vec<Arm<'a>>,
+    caveats: Vec<String>,
+    complaints: Vec<String>,
+    /// Records of arms that the plan does not have.
+    strays: u64,
+    last_event: Option<u64>,
+}
+
+impl<'a> Analysis<'a> {
+    /// Takes everything but the records. `complaints` are what could not be read of the recording: any makes the run
+    /// inconclusive.
+    #[must_use]
+    pub fn new(header: &'a Header, events: &[TimedEvent], complaints: Vec<String>) -> Self {
+        let mut sorted: Vec<&TimedEvent> = events.iter().collect();
+        // Stable: events of one moment stay in the order of their lines.
+        sorted.sort_by_key(|event| event.at_ns);
+        let arm = |(index, plan)| {
+            let own: Vec<_> =
+                sorted.iter().copied().filter(|event| usize::from(event.arm.0) == index).collect();
+            Arm::new(plan, header, &own)
+        };
+        Self {
+            header,
+            arms: header.plan.arms.iter().enumerate().map(arm).collect(),
+            caveats: caveats(header, &sorted),
+            complaints,
+            strays: 0,
+            last_event: sorted.last().map(|event| event.at_ns.as_nanos()),
+        }
+    }
+
+    /// Adds a chunk of an arm's records, in any order.
+    pub fn add(&mut self, arm: ArmId, records: &[Record]) {
+        if let Some(arm) = self.arms.get_mut(usize::from(arm.0)) {
+            records.iter().for_each(|record| arm.add(record));
+        } else {
+            self.strays += records.len() as u64;
+        }
+    }
+
+    /// The report, judged.
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        let plan = &self.header.plan;
+        if self.strays > 0 {
+            let strays = text::counted(self.strays, "record");
+            self.complaints.push(format!("{strays} belong to no arm of the plan"));
+        }
+        let evidence: Vec<Evidence> = self.arms.iter().map(Arm::evidence).collect();
+        let mut arms: Vec<report::Arm> = self.arms.iter().map(Arm::report).collect();
+        let controls = arms.iter().zip(&evidence).filter(|(arm, _)| arm.role == Role::Control);
+        let late = verdict::LateElsewhere::of(controls);
+        let mut judged = Vec::with_capacity(arms.len());
+        for ((arm, planned), evidence) in arms.iter_mut().zip(&plan.arms).zip(&evidence) {
+            let judgement = verdict::judge_arm(arm, planned, evidence, plan, late);
+            (arm.verdict, arm.reasons) = (judgement.verdict, judgement.reasons.clone());
+            judged.push(judgement);
+        }
+        let (verdict, reasons) = verdict::judge_run(plan, &judged, &self.complaints);
+        let complete = evidence.iter().all(|evidence| evidence.completed.is_some());
+        Report {
+            schema_version: report::SCHEMA_VERSION.to_owned(),
+            verdict,
+            reasons,
+            exit_code: verdict.exit_code(),
+            run: run(self.header, self.last_event.filter(|_| complete), self.caveats),
+            arms,
+            tune: None,
+            claims: vec![],
+            advice: advice::advice(&self.arms),
+        }
+    }
+}
+
+fn run(header: &Header, duration_ns: Option<u64>, caveats: Vec<String>) -> report::Run {
+    let plan = &header.plan;
+    let kubelet = plan.arms.first().filter(|_| header.backend == "local");
+    report::Run {
+        id: header.run_id.clone(),
+        scenario: plan.scenario.clone(),
+        description: plan.description.clone(),
+        backend: header.backend.clone(),
+        backend_version: header.backend_version.clone(),
+        kubelet_profile: kubelet.map(|arm| arm.local.kubelet.to_string()),
+        nodes: header.nodes.clone(),
+        agents: header.agents,
+        seed: plan.seed,
+        started_at: header.started_at.clone(),
+        duration_ns,
+        tool_version: header.tool_version.clone(),
+        argv: header.argv.clone(),
+        environment: header.environment.clone(),
+        caveats,
+    }
+}
+
+/// What the plan and the events say of the run as a whole, each once.
+fn caveats(header: &Header, events: &[&TimedEvent]) -> Vec<String> {
+    let said = events.iter().filter_map(|timed| match &timed.event {
+        Event::Note { pod: None, text } => Some(text.clone()),
+        Event::Warning { pod: None, reason, message } => Some(format!("{reason}: {message}")),
+        _ => None,
+    });
+    let mut seen = BTreeSet::new();
+    header.plan.notes.iter().cloned().chain(said).filter(|text| seen.insert(text.clone())).collect()
+}

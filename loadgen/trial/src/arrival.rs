@@ -68,7 +68,11 @@ fn index_to_f64(index: u64) -> f64 {
     index as f64
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the caller keeps it within 0 and 9.2e18")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the caller keeps it within 0 and 9.2e18"
+)]
 fn round_to_u64(nanos: f64) -> u64 {
     nanos.round() as u64
 }
@@ -88,7 +92,10 @@ mod tests {
         assert_eq!(constant(3.0).nth(3_000_000), Some(Duration::from_secs(1_000_000)));
         assert_eq!(constant(1e6).nth(1_000_000), Some(Duration::from_secs(1)));
         assert_eq!(constant(0.001).nth(2), Some(Duration::from_secs(2000)));
-        assert_eq!(constant(300.0).take(2).collect::<Vec<_>>(), [Duration::ZERO, Duration::from_nanos(3_333_333)]);
+        assert_eq!(
+            constant(300.0).take(2).collect::<Vec<_>>(),
+            [Duration::ZERO, Duration::from_nanos(3_333_333)]
+        );
     }
 
     #[test]

@@ -107,9 +107,9 @@ pub enum Event {
     IpGone { pod: PodId },
     /// The pod object was deleted.
     Gone { pod: PodId },
-    /// The EndpointSlice entry of a pod as written.
+    /// The `EndpointSlice` entry of a pod as written.
     SliceChanged { pod: PodId, ready: bool, serving: bool, terminating: bool },
-    /// The EndpointSlice entry was removed.
+    /// The `EndpointSlice` entry was removed.
     SliceRemoved { pod: PodId },
     /// From now on the node's rules name the pod.
     EndpointProgrammed { pod: PodId, node: String, fallback: bool },

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Disruption, Expect, Limits, Load, Local, Settle, Workload};
+use crate::scenario::redact;
+use crate::settings::{
+    Disruption, Expect, Handler, Limits, Load, Local, ProbeCheck, Program, Settle, Target, Workload,
+};
 
 /// A run, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +25,18 @@ pub struct Plan {
     pub expect: Expect,
     /// What a reader should know about how the plan came to be (a lane left out, a default changed).
     pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Without credentials: what may be written, printed and shown to others.
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        let mut plan = self.clone();
+        for arm in &mut plan.arms {
+            arm.redact();
+        }
+        plan
+    }
 }
 
 /// One arm: a workload of its own under a load of its own.
@@ -54,4 +69,37 @@ pub enum Role {
     Control,
     /// A server that exits on SIGTERM at once, without preStop: must show failures.
     NegativeControl,
+}
+
+impl Arm {
+    fn redact(&mut self) {
+        let request = &mut self.load.request;
+        for (name, value) in &mut request.headers {
+            *value = redact::header(name, value);
+        }
+        request.path = redact::url(&request.path);
+        request.body = request.body.as_deref().map(redact::body);
+        if let Target::Url(url) = &mut self.load.target {
+            *url = redact::url(url);
+        }
+        match &mut self.workload.program {
+            Program::Server(server) => {
+                server.poll_while_draining = server.poll_while_draining.as_deref().map(redact::url);
+            }
+            Program::Command(command) => *command = redact::arguments(command),
+        }
+        let lifecycle = &mut self.workload.lifecycle;
+        for hook in [&mut lifecycle.pre_stop, &mut lifecycle.post_start].into_iter().flatten() {
+            match hook {
+                Handler::Exec { command } => *command = redact::arguments(command),
+                Handler::HttpGet { path, .. } => *path = redact::url(path),
+                Handler::Sleep { .. } => {}
+            }
+        }
+        match self.workload.readiness_probe.as_mut().map(|probe| &mut probe.check) {
+            Some(ProbeCheck::Exec { command }) => *command = redact::arguments(command),
+            Some(ProbeCheck::HttpGet { path, .. }) => *path = redact::url(path),
+            Some(ProbeCheck::TcpSocket { .. }) | None => {}
+        }
+    }
 }

@@ -220,7 +220,7 @@ coded! {
         BodyCorrupt = 14 "body-corrupt",
         /// HTTP/2 GOAWAY took the request with it.
         H2Goaway = 15 "h2-goaway",
-        /// HTTP/2 RST_STREAM.
+        /// HTTP/2 `RST_STREAM`.
         H2StreamReset = 16 "h2-stream-reset",
         /// Status 400–499.
         Http4xx = 17 "http-4xx",

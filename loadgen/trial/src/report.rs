@@ -99,7 +99,7 @@ pub struct Arm {
     pub reasons: Vec<String>,
     pub load_started_ns: Option<u64>,
     pub load_duration_ns: Option<u64>,
-    /// When the first pod was asked to be deleted.
+    /// When the disruption began: announced, or seen by the first delete.
     pub first_disruption_ns: Option<u64>,
     pub requests: Requests,
     pub lanes: Vec<Lane>,
@@ -118,7 +118,8 @@ pub struct Arm {
     pub outages: Vec<Outage>,
 }
 
-/// scheduled = sent + unsent; sent = ok + failed + late + interrupted.
+/// scheduled = sent + unsent; sent = ok + failed + late + interrupted. Faults of the measuring client are no failures
+/// of the service: they count as interrupted, and the arm's reasons name their number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "named as in the schema")]
 pub struct Requests {
@@ -187,9 +188,9 @@ pub struct Failure {
     pub candidates: Vec<String>,
     pub pod_phase: PodPhase,
     pub routing: crate::routing::Routing,
-    /// The edge of the pod's timeline nearest to the failure, …
+    /// The edge of the pod's timeline nearest to the failure (timeouts and late answers: to the request's begin), …
     pub nearest_edge: Option<String>,
-    /// … and how long after it (negative: before it) the failure was seen.
+    /// … and how long after it (negative: before it) that was.
     pub margin_ns: Option<i64>,
     pub sentence: String,
 }
@@ -244,7 +245,7 @@ pub struct Terminations {
 pub struct Rollouts {
     /// Rollouts, or other disruptions as a whole.
     pub total: u64,
-    /// Those with at least one bad termination.
+    /// Those with a failed or late request after they began, whichever pod it met.
     pub bad: u64,
     /// Upper 95 % bound of the rate of bad ones.
     pub rate_upper_95: Option<f64>,
@@ -270,7 +271,7 @@ pub struct Pod {
     pub clock_offset_ns: Option<i64>,
     pub clock_uncertainty_ns: Option<u64>,
     pub notes: Vec<String>,
-    /// Requests due to it while terminating, and of these the failed and late ones.
+    /// Requests due to it or under way on it while terminating, and of these the failed and late ones.
     pub requests_while_terminating: u64,
     pub failed: u64,
     pub late: u64,

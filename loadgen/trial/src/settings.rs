@@ -195,7 +195,7 @@ pub struct Probe {
     pub period_seconds: u32,
     /// How long one may take; default 1.
     pub timeout_seconds: u32,
-    /// How many failures in a row make the pod NotReady; default 3.
+    /// How many failures in a row make the pod `NotReady`; default 3.
     pub failure_threshold: u32,
     /// How many successes make it Ready; default 1.
     pub success_threshold: u32,

@@ -1,1 +1,313 @@
-//! To be written.
+//! The verdict, in this order: (1) what the service failed beyond `expect` is a fail, whatever else happened;
+//! (2) lateness counts only where the schedule lag was within its limit; (3) otherwise any reason why the measurement
+//! may have missed something makes it inconclusive; (4) else it is a pass, which says what it bounds.
+
+use crate::analysis::text::{count, counted, duration};
+use crate::plan::{self, Plan, Role};
+use crate::report::{Arm, Verdict};
+use crate::settings::{Allowed, ArmsExpected, Disruption};
+use crate::statistics::real;
+
+mod doubts;
+mod expectation;
+
+use doubts::{Doubt, doubts};
+
+/// What the verdict on an arm rests on, beyond what its report shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "counts and names that say what they are")]
+pub struct Evidence {
+    /// Records that were read.
+    pub recorded: u64,
+    /// The end of the recording, if it has one.
+    pub completed: Option<Completed>,
+    pub overflowed_in_lanes: u64,
+    pub unknown_lanes: u64,
+    pub unknown_pods: u64,
+    pub client_faults: u64,
+    /// Requests without an outcome, client faults apart.
+    pub interrupted_requests: u64,
+    /// Late ones whose own schedule lag was within the limit.
+    pub late_in_lag: u64,
+    pub failed_before: u64,
+    pub late_before: u64,
+    pub late_in_lag_before: u64,
+    pub aborted: Vec<String>,
+    pub interrupted: Option<String>,
+    /// Disruptions and rollouts that began but did not come to their end.
+    pub open_disruptions: u64,
+    pub open_rollouts: u64,
+    pub silent_lanes: Vec<String>,
+    pub never_gone: Vec<String>,
+    pub ended_by_themselves: Vec<String>,
+    /// Pods that report their lifecycle.
+    pub reporting: Vec<String>,
+}
+
+/// What the recording says of its own completeness.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Completed {
+    /// Rows handed over.
+    pub rows: u64,
+    /// Rows lost to a full queue.
+    pub overflowed: u64,
+}
+
+/// Late requests of the control arms: what happens without any disruption.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LateElsewhere {
+    late: u64,
+    sent: u64,
+}
+
+impl LateElsewhere {
+    /// Sums control arms.
+    pub fn of<'a>(controls: impl Iterator<Item = (&'a Arm, &'a Evidence)>) -> Self {
+        controls.fold(Self::default(), |sum, (arm, evidence)| Self {
+            late: sum.late + evidence.late_in_lag,
+            sent: sum.sent + arm.requests.sent,
+        })
+    }
+
+    /// How many of `sent` requests would have been late without a disruption, rounded up.
+    fn expected_of(self, sent: u64) -> u64 {
+        let product = u128::from(self.late) * u128::from(sent);
+        u64::try_from(product.div_ceil(u128::from(self.sent.max(1)))).unwrap_or(u64::MAX)
+    }
+}
+
+/// The verdict on an arm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// One sentence each, the most important first.
+    pub reasons: Vec<String>,
+    /// The recording of the arm is not whole: then the run cannot pass, even where another arm's pass would do.
+    pub broken: bool,
+}
+
+/// Judges one arm. `arm` is its report so far, `planned` and `plan` what was to be done.
+#[must_use]
+pub fn judge_arm(
+    arm: &Arm,
+    planned: &plan::Arm,
+    evidence: &Evidence,
+    plan: &Plan,
+    late: LateElsewhere,
+) -> Judgement {
+    let doubts = doubts(arm, planned, evidence, plan);
+    let broken = doubts.iter().any(|doubt| doubt.broken);
+    let (verdict, reasons) = if planned.role == Role::NegativeControl {
+        judge_negative(arm, evidence, doubts)
+    } else {
+        let late = if planned.role == Role::Trial { late } else { LateElsewhere::default() };
+        judge_trial(arm, planned, evidence, plan, late, doubts)
+    };
+    Judgement { verdict, reasons, broken }
+}
+
+/// An arm whose server does everything wrong must show failures, or the measurement is blind.
+fn judge_negative(arm: &Arm, evidence: &Evidence, doubts: Vec<Doubt>) -> (Verdict, Vec<String>) {
+    let after = arm.requests.failed.saturating_sub(evidence.failed_before);
+    if after == 0 {
+        let what = match evidence.failed_before {
+            0 => "the negative control failed no request, though its server exits at once on SIGTERM: the measurement \
+                  would not have seen failures"
+                .to_owned(),
+            before => format!("the negative control failed {} before its disruption and none after", counted(before, "request")),
+        };
+        return (
+            Verdict::Inconclusive,
+            std::iter::once(what).chain(doubts.into_iter().map(|doubt| doubt.text)).collect(),
+        );
+    }
+    let seen = format!("failed {}, as it must", counted(after, "request"));
+    // It was seen to fail; what else may have been missed does not matter, unless the recording itself is broken.
+    let broken: Vec<_> = doubts.into_iter().filter(|doubt| doubt.broken).map(|doubt| doubt.text).collect();
+    if broken.is_empty() { (Verdict::Pass, vec![seen]) } else { (Verdict::Inconclusive, broken) }
+}
+
+fn judge_trial(
+    arm: &Arm,
+    planned: &plan::Arm,
+    evidence: &Evidence,
+    plan: &Plan,
+    late: LateElsewhere,
+    doubts: Vec<Doubt>,
+) -> (Verdict, Vec<String>) {
+    let mut faults = beyond_expectation(arm, evidence, plan, late);
+    let (before, all) = counted_before(evidence, arm);
+    let none_after = planned.disruption != Disruption::None && before == all;
+    let mut reasons = Vec::new();
+    let mut doubts = doubts.into_iter().map(|doubt| doubt.text).collect::<Vec<_>>();
+    if !faults.is_empty() && none_after {
+        // Whatever fails an undisturbed service would fail it during a disruption as well: no verdict on that.
+        doubts.insert(
+            0,
+            format!("{} failed or late without any disruption: fix that first", counted(all, "request")),
+        );
+        doubts.splice(1..1, faults.drain(..));
+    } else if !faults.is_empty() && before > 0 {
+        faults.push(format!(
+            "{} of these before the disruption began, {} after",
+            count(before),
+            count(all - before)
+        ));
+    }
+    if planned.role == Role::Trial {
+        let checked = expectation::check(arm, evidence, &plan.expect.timeline);
+        faults.extend(checked.off);
+        doubts.extend(checked.unobserved);
+    }
+    let verdict = match (faults.is_empty(), doubts.is_empty()) {
+        (false, _) => Verdict::Fail,
+        (true, false) => Verdict::Inconclusive,
+        (true, true) => {
+            reasons.push(bounded(arm, plan));
+            if planned.role == Role::Trial && !plan.expect.timeline.is_empty() {
+                let expected = counted(plan.expect.timeline.len() as u64, "expected interval");
+                reasons.push(format!("{expected} held on every terminated pod"));
+            }
+            Verdict::Pass
+        }
+    };
+    reasons.extend(faults);
+    reasons.extend(doubts);
+    (verdict, reasons)
+}
+
+/// What counts against the service, before the disruption and altogether.
+const fn counted_before(evidence: &Evidence, arm: &Arm) -> (u64, u64) {
+    (evidence.failed_before + evidence.late_in_lag_before, arm.requests.failed + evidence.late_in_lag)
+}
+
+/// Rules 1 and 2.
+fn beyond_expectation(arm: &Arm, evidence: &Evidence, plan: &Plan, late: LateElsewhere) -> Vec<String> {
+    let mut faults = Vec::new();
+    let sent = arm.requests.sent;
+    if !plan.expect.failed.accepts(arm.requests.failed) {
+        let mut classes: Vec<_> = arm.failures_by_class.iter().collect();
+        classes.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), (*name).clone()));
+        let classes: Vec<_> =
+            classes.iter().map(|(name, number)| format!("{} {name}", count(**number))).collect();
+        let allowed = allowed(plan.expect.failed);
+        faults.push(format!(
+            "{} of {} failed{allowed}: {}",
+            count(arm.requests.failed),
+            counted(sent, "request"),
+            classes.join(", ")
+        ));
+        if let Some(first) = arm.failures.iter().find(|failure| failure.class != "late") {
+            faults.push(format!("the first was {}", first.sentence));
+        }
+    }
+    let usual = late.expected_of(sent);
+    if !plan.expect.late.accepts(evidence.late_in_lag.saturating_sub(usual)) {
+        let beside = match usual {
+            0 => String::new(),
+            usual => {
+                format!(" ({} would have been without a disruption, going by the control arm)", count(usual))
+            }
+        };
+        let allowed = allowed(plan.expect.late);
+        faults.push(format!(
+            "{} of {} answered late{allowed}{beside}",
+            count(evidence.late_in_lag),
+            counted(sent, "request")
+        ));
+    }
+    faults
+}
+
+fn allowed(allowed: Allowed) -> String {
+    match allowed {
+        Allowed::AtMost(0) | Allowed::Any => String::new(),
+        Allowed::AtMost(most) => format!(" ({} accepted)", count(most)),
+    }
+}
+
+/// Rule 4: what a pass says.
+fn bounded(arm: &Arm, plan: &Plan) -> String {
+    let (requests, terminations) = (arm.requests, arm.terminations);
+    let accepted = if requests.failed > 0 { ", as accepted" } else { "" };
+    let mut text =
+        format!("{} of {} failed{accepted}", count(requests.failed), counted(requests.sent, "request"));
+    if requests.late > 0 {
+        text += &format!(", {} late", count(requests.late));
+    }
+    if terminations.total == 0 {
+        return text + "; no pod was terminated";
+    }
+    text += &format!(" over {}", counted(terminations.exposed, "exposed termination"));
+    let mut limits = Vec::new();
+    if let Some(rate) = terminations.rate_upper_95 {
+        limits.push(format!("rate of bad terminations below {} % at 95 %", percent_up(rate)));
+    }
+    if let (Some(floor), Allowed::AtMost(_)) = (arm.detection_floor_ns, plan.expect.failed) {
+        limits.push(format!("gaps on one pod shorter than {} may have been missed", duration(floor)));
+    }
+    if limits.is_empty() { text } else { format!("{text} ({})", limits.join("; ")) }
+}
+
+/// Per cent to one decimal, rounded up: a bound must not look tighter than it is.
+fn percent_up(rate: f64) -> String {
+    let tenths = (rate * 1000.0 - 1e-9).ceil();
+    format!("{:.1}", tenths / 10.0)
+}
+
+/// Judges the run. `judgements` are those of the plan's arms, `complaints` what could not be read of the recording.
+#[must_use]
+pub fn judge_run(plan: &Plan, judgements: &[Judgement], complaints: &[String]) -> (Verdict, Vec<String>) {
+    let several = plan.arms.len() > 1;
+    let named = |arm: &plan::Arm, reason: &String| {
+        if several { format!("arm {}: {reason}", arm.name) } else { reason.clone() }
+    };
+    let with = |roles: fn(Role) -> bool, verdict: Verdict| {
+        let arms = plan.arms.iter().zip(judgements);
+        arms.filter(move |(arm, judged)| roles(arm.role) && judged.verdict == verdict)
+    };
+    let is_trial: fn(Role) -> bool = |role| role == Role::Trial;
+    let is_control: fn(Role) -> bool = |role| role != Role::Trial;
+    let reasons = |verdict: Verdict| -> Vec<String> {
+        with(is_trial, verdict)
+            .flat_map(|(arm, judged)| judged.reasons.iter().map(move |reason| named(arm, reason)))
+            .collect()
+    };
+    let (failed, passed) = (with(is_trial, Verdict::Fail).count(), with(is_trial, Verdict::Pass).count());
+    let unsure = with(is_trial, Verdict::Inconclusive).count();
+
+    let mut doubts: Vec<String> = complaints.to_vec();
+    for (arm, judged) in with(is_control, Verdict::Fail).chain(with(is_control, Verdict::Inconclusive)) {
+        let first = judged.reasons.first().map_or("", String::as_str);
+        doubts.push(format!("the control arm {} did not hold: {first}", arm.name));
+    }
+    for (arm, judged) in
+        plan.arms.iter().zip(judgements).filter(|(arm, judged)| judged.broken && is_trial(arm.role))
+    {
+        doubts.extend(judged.reasons.iter().map(|reason| named(arm, reason)));
+    }
+    if failed + passed + unsure == 0 {
+        doubts.push("no trial arm was planned".to_owned());
+    }
+    let enough = match plan.expect.arms {
+        ArmsExpected::All => failed == 0 && unsure == 0,
+        ArmsExpected::Any => passed > 0,
+    };
+    let certain_fail = match plan.expect.arms {
+        ArmsExpected::All => failed > 0,
+        ArmsExpected::Any => failed > 0 && passed == 0 && unsure == 0,
+    };
+    let ordered = if certain_fail {
+        (Verdict::Fail, [reasons(Verdict::Fail), doubts, reasons(Verdict::Inconclusive)])
+    } else if !enough || !doubts.is_empty() {
+        (Verdict::Inconclusive, [doubts, reasons(Verdict::Inconclusive), vec![]])
+    } else {
+        let share = several.then(|| {
+            format!("{passed} of {} passed", counted((failed + passed + unsure) as u64, "trial arm"))
+        });
+        (Verdict::Pass, [share.into_iter().collect(), reasons(Verdict::Pass), vec![]])
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    (ordered.0, ordered.1.into_iter().flatten().filter(|reason| seen.insert(reason.clone())).collect())
+}

@@ -1,7 +1,7 @@
 //! Arms beside each other, and the requests of one.
 
 use trial::plan::Role;
-use trial::report::{Arm, Lane, Requests, Verdict};
+use trial::report::{Arm, Lane, Requests, Terminations, Verdict};
 
 use super::page::Page;
 use crate::style::Style;
@@ -130,7 +130,7 @@ fn troubles(requests: &Requests) -> [Cell; 3] {
     ]
 }
 
-/// `0 / 3 (≤ 63.2 %)`. Where all are bad the bound is one and says nothing.
+/// `0 / 3 (≤ 63.2 %)`: the bound is of the rate, at 95 % confidence. Where all are bad the bound is one and says nothing.
 fn bad_of_exposed(arm: &Arm) -> String {
     let terminations = &arm.terminations;
     if terminations.total == 0 {
@@ -141,51 +141,57 @@ fn bad_of_exposed(arm: &Arm) -> String {
     format!("{} / {}{bound}", count(terminations.bad), count(terminations.exposed))
 }
 
-/// What the terminations prove, in sentences.
-fn proof(arm: &Arm) -> String {
-    let (terminations, rollouts) = (&arm.terminations, &arm.rollouts);
-    let mut text = String::new();
-    if terminations.total > 0 {
-        text = format!(
-            "{} terminated, {} of them with requests due; ",
-            counted(terminations.total, "pod"),
-            count(terminations.exposed)
-        );
-        if terminations.exposed == 0 {
-            text.push_str("so the terminations show nothing.");
-        } else {
-            let bad = if terminations.bad == 0 { "none".to_owned() } else { count(terminations.bad) };
-            text.push_str(&format!("{bad} of these had a failed or late request."));
-        }
-        if let Some(rate) = terminations.rate_upper_95.filter(|_| terminations.bad < terminations.exposed) {
-            text.push_str(&format!(
-                " At 95 % confidence the true share of bad terminations is {}",
-                at_most(rate)
-            ));
-            if let Some(rate) = rollouts.rate_upper_95.filter(|_| rollouts.bad < rollouts.total) {
-                text.push_str(&format!(", of bad rollouts {}", at_most(rate)));
-            }
-            text.push_str(if terminations.bad == 0 { "; more repeats narrow that." } else { "." });
-        }
-    }
-    if let Some(nanos) = rollouts.duration_ns {
-        text.push_str(&format!(" The rollout took {}.", duration(nanos)));
-    }
-    if let Some(nanos) = arm.detection_floor_ns {
-        text.push_str(&format!(" A gap shorter than {} on one pod may have gone unseen.", duration(nanos)));
-    }
-    if arm.failures_before_disruption > 0 {
-        text.push_str(&format!(
-            " {} before the first disruption: not its work.",
-            counted(arm.failures_before_disruption, "failure")
-        ));
-    }
-    text
-}
-
 fn at_most(rate: f64) -> String {
     let bound = percent(rate);
     if bound.starts_with(['<', '>']) { bound } else { format!("≤ {bound}") }
+}
+
+/// What the terminations prove, in sentences.
+fn proof(arm: &Arm) -> String {
+    let mut sentences = Vec::new();
+    if arm.terminations.total > 0 {
+        sentences.push(terminated(arm));
+        sentences.extend(bound(arm));
+    }
+    sentences
+        .extend(arm.rollouts.duration_ns.map(|nanos| format!("The disruption took {}.", duration(nanos))));
+    sentences.extend(
+        arm.detection_floor_ns
+            .map(|nanos| format!("A gap shorter than {} on one pod may have gone unseen.", duration(nanos))),
+    );
+    if arm.failures_before_disruption > 0 {
+        let failures = counted(arm.failures_before_disruption, "failure");
+        sentences.push(format!("{failures} came before the disruption, which did not cause them."));
+    }
+    sentences.join(" ")
+}
+
+fn terminated(arm: &Arm) -> String {
+    let Terminations { total, exposed, bad, .. } = arm.terminations;
+    let pods = counted(total, "pod");
+    match (exposed, bad) {
+        (0, _) => {
+            format!("{pods} terminated, but no request was due to them meanwhile: that proves nothing.")
+        }
+        (_, 0) => {
+            format!("{pods} terminated, {} under load, none with a failed or late request.", count(exposed))
+        }
+        _ => format!(
+            "{pods} terminated, {} under load, {} with a failed or late request.",
+            count(exposed),
+            count(bad)
+        ),
+    }
+}
+
+/// `None` where nothing bounds it, or where all were bad: a bound of one says nothing.
+fn bound(arm: &Arm) -> Option<String> {
+    let (terminations, rollouts) = (&arm.terminations, &arm.rollouts);
+    let rate = terminations.rate_upper_95.filter(|_| terminations.bad < terminations.exposed)?;
+    let of_rollouts = rollouts.rate_upper_95.filter(|_| rollouts.bad < rollouts.total);
+    let of_rollouts = of_rollouts.map_or_else(String::new, |rate| format!(", {} of rollouts", percent(rate)));
+    let lower = if terminations.bad == 0 { "; more repeats lower it" } else { "" };
+    Some(format!("Upper 95 % bound of bad ones: {} of terminations{of_rollouts}{lower}.", percent(rate)))
 }
 
 fn dash() -> String {

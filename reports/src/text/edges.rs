@@ -2,10 +2,13 @@
 
 use trial::report::{Arm, Pod};
 
+/// The edge that a timeline starts with.
+pub(super) const DELETE: &str = "delete requested";
+
 /// `pre_stop_started` as `preStop started`. With or without `_ns`; what is not known stays as it is.
 pub(super) fn name(edge: &str) -> &str {
     match edge.strip_suffix("_ns").unwrap_or(edge) {
-        "delete_requested" => "delete requested",
+        "delete_requested" => DELETE,
         "terminating" => "deletionTimestamp set",
         "t0" => "grace starts (T0)",
         "pre_stop_started" => "preStop started",
@@ -39,17 +42,10 @@ pub(super) fn of(arm: &Arm, pod: &Pod) -> (Vec<Edge>, Vec<String>) {
             }
             continue;
         };
-        let mut text = name(edge).to_owned();
-        if let Some(exit) = pod.exit.filter(|_| edge == "exited") {
-            match (exit.code, exit.signal) {
-                (_, Some(signal)) => text.push_str(&format!(" by signal {signal}")),
-                (Some(code), None) => text.push_str(&format!(" with code {code}")),
-                (None, None) => {}
-            }
-        }
-        if pod.inferred.iter().any(|inferred| inferred.strip_suffix("_ns").unwrap_or(inferred) == edge) {
-            text.push_str(" (inferred)");
-        }
+        let how = if edge == "exited" { how_it_ended(pod) } else { String::new() };
+        let inferred =
+            pod.inferred.iter().any(|inferred| inferred.strip_suffix("_ns").unwrap_or(inferred) == edge);
+        let text = format!("{}{how}{}", name(edge), if inferred { " (inferred)" } else { "" });
         seen.push(Edge { at_ns, text });
     }
     for removal in removals(pod) {
@@ -60,6 +56,14 @@ pub(super) fn of(arm: &Arm, pod: &Pod) -> (Vec<Edge>, Vec<String>) {
     }
     seen.sort_by_key(|edge| edge.at_ns);
     (seen, unseen)
+}
+
+fn how_it_ended(pod: &Pod) -> String {
+    match pod.exit.map(|exit| (exit.code, exit.signal)) {
+        Some((_, Some(signal))) => format!(" by signal {signal}"),
+        Some((Some(code), None)) => format!(" with code {code}"),
+        _ => String::new(),
+    }
 }
 
 /// False for edges that a termination need not have: then null is no gap in what was observed.

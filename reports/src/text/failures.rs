@@ -9,8 +9,11 @@ use super::edges;
 use super::page::Page;
 use crate::style::Style;
 use crate::units::{count, counted, duration, ordinal, seconds};
+use crate::wrap::columns;
 
 const SHOWN_EXAMPLES: usize = 5;
+/// Fewer examples than this are filled up with more of the same kind.
+const FEW_EXAMPLES: usize = 3;
 const SHOWN_OUTAGES: usize = 5;
 
 pub(super) fn write(page: &mut Page, arm: &Arm) {
@@ -33,9 +36,12 @@ pub(super) fn write(page: &mut Page, arm: &Arm) {
 fn breakdown(page: &mut Page, title: &str, counts: &BTreeMap<String, u64>, means: fn(&str) -> &'static str) {
     let mut counts: Vec<(&String, u64)> = counts.iter().map(|(name, number)| (name, *number)).collect();
     counts.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
+    let names = counts.iter().map(|(name, _)| columns(name)).max().unwrap_or(0);
+    let numbers = counts.iter().map(|(_, number)| columns(&count(*number))).max().unwrap_or(0);
     for (index, (name, number)) in counts.into_iter().enumerate() {
-        let first = format!("  {:<14}{:>6} {name:<20} ", if index == 0 { title } else { "" }, count(number));
-        page.sentence(Style::Dim, &first, &" ".repeat(first.chars().count()), or_dash(means(name)));
+        let title = if index == 0 { title } else { "" };
+        let first = format!("  {title:<14}{:>numbers$} {name:<names$}  ", count(number));
+        page.sentence(Style::Dim, &first, &" ".repeat(columns(&first)), or_dash(means(name)));
     }
 }
 
@@ -69,13 +75,17 @@ fn examples(page: &mut Page, arm: &Arm, total: u64) {
         return;
     }
     page.blank();
-    let all =
-        if total > chosen.len() as u64 { "; the others are in report.json and in the recording" } else { "" };
+    let shown = chosen.len() as u64;
+    let rest = if total > shown {
+        ", the first of each kind; the others are in report.json and in the recording"
+    } else {
+        ""
+    };
     page.sentence(
         Style::Dim,
         "  ",
         "  ",
-        &format!("{} of {}{all}:", chosen.len(), counted(total.max(chosen.len() as u64), "request")),
+        &format!("{shown} of {}{rest}:", counted(total.max(shown), "request")),
     );
     for (number, failure) in chosen.into_iter().enumerate() {
         page.sentence(Style::Plain, &format!("  {}. ", number + 1), "     ", &failure.sentence);
@@ -83,17 +93,17 @@ fn examples(page: &mut Page, arm: &Arm, total: u64) {
     }
 }
 
-/// One of each kind first, then the earliest: fifty refusals must not hide the one reset.
+/// The first of each kind: fifty refusals must not hide the one reset, nor be shown five times.
 fn choose(failures: &[Failure]) -> Vec<&Failure> {
     let mut kinds = BTreeSet::new();
-    let (first_of_kind, others): (Vec<usize>, Vec<usize>) = (0..failures.len()).partition(|&index| {
-        failures
-            .get(index)
-            .is_some_and(|failure| kinds.insert((&failure.class, failure.pod_phase, failure.routing)))
+    let (firsts, others): (Vec<_>, Vec<_>) = failures.iter().enumerate().partition(|(_, failure)| {
+        kinds.insert((&failure.class, &failure.pod, failure.pod_phase, failure.routing))
     });
-    let mut chosen: Vec<usize> = first_of_kind.into_iter().chain(others).take(SHOWN_EXAMPLES).collect();
-    chosen.sort_unstable();
-    chosen.into_iter().filter_map(|index| failures.get(index)).collect()
+    let fill = FEW_EXAMPLES.saturating_sub(firsts.len());
+    let mut chosen: Vec<(usize, &Failure)> =
+        firsts.into_iter().take(SHOWN_EXAMPLES).chain(others.into_iter().take(fill)).collect();
+    chosen.sort_unstable_by_key(|(index, _)| *index);
+    chosen.into_iter().map(|(_, failure)| failure).collect()
 }
 
 fn facts(failure: &Failure) -> Vec<String> {
@@ -138,7 +148,7 @@ fn or_dash(text: &str) -> &str {
 fn class_means(class: &str) -> &'static str {
     match class {
         "dns" => "the name did not resolve",
-        "connect-refused" => "nobody accepted the connection: no listener, or no endpoint",
+        "connect-refused" => "nothing listened, or no endpoint was left",
         "connect-timeout" => "no answer to the connection attempt",
         "connect-unreachable" => "no route to the pod's address",
         "tls" => "the TLS handshake failed",
@@ -178,7 +188,7 @@ fn phase_means(phase: &str) -> &'static str {
 fn routing_means(routing: &str) -> &'static str {
     match routing {
         "programmed" => "the node still sent new connections to the pod",
-        "removed" => "the node had stopped sending new connections: an older one was used",
+        "removed" => "the node no longer did: the connection was older",
         "fallback" => "no other endpoint was ready, so a terminating pod was used",
         "unknown" => "not observed, or the pod is not known",
         _ => "",

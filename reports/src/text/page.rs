@@ -39,8 +39,12 @@ impl Page {
     /// A heading after a blank line, with what qualifies it.
     pub(super) fn heading(&mut self, title: &str, qualifier: &str) {
         self.blank();
-        let gap = if qualifier.is_empty() { "" } else { "  " };
-        self.spans(&[(Style::Heading, title), (Style::Dim, gap), (Style::Dim, qualifier)]);
+        if columns(title) + 2 + columns(qualifier) <= self.width && !qualifier.is_empty() {
+            self.spans(&[(Style::Heading, title), (Style::Dim, "  "), (Style::Dim, qualifier)]);
+        } else {
+            self.spans(&[(Style::Heading, title)]);
+            self.sentence(Style::Dim, "  ", "  ", qualifier);
+        }
     }
 
     /// Wrapped words behind `first`, and behind `rest` on the lines that follow.

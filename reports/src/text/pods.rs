@@ -17,7 +17,7 @@ pub(super) enum Legend {
 }
 
 const SIGNS: [&str; 14] = [
-    "─ serving",
+    "─ running",
     "░ preStop",
     "━ after SIGTERM",
     "┈ process ended",
@@ -96,8 +96,12 @@ fn draw(page: &mut Page, arm: &Arm, pod: &Pod) {
         }
         row(page, label, "failures", &failure_strip(arm, pod, axis));
     }
+    // The delete itself is the origin, and the title says when it was.
+    let is_told =
+        |edge: &edges::Edge| pod.timeline.delete_requested_ns.is_some() && edge.text == edges::DELETE;
+    let told = seen.iter().filter(|edge| !is_told(edge));
     let offsets: Vec<String> =
-        seen.iter().map(|edge| format!("{} {}", offset(since(origin, edge.at_ns)), edge.text)).collect();
+        told.map(|edge| format!("{} {}", offset(since(origin, edge.at_ns)), edge.text)).collect();
     page.list(Style::Plain, "  ", &offsets);
     if !unseen.is_empty() {
         page.list(Style::Warn, "  not observed: ", &unseen);

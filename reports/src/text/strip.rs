@@ -53,7 +53,7 @@ impl Axis {
 
     /// 1, 2 or 5 times a power of ten, in nanoseconds.
     fn step(&self) -> u64 {
-        const APART: u128 = 11;
+        const APART: u128 = 8;
         let enough = |step: u64| u128::from(step) * self.cells as u128 >= u128::from(self.span) * APART;
         let mut power = 1_000_u64;
         loop {
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn the_ruler_has_round_times() {
         let axis = Axis::new(7, 7 + 5_300_000_000, 60).unwrap();
-        assert_eq!(plain(&axis.ruler()), "┬0─────────┬2 s──────────────────┬4 s────────────────");
+        assert_eq!(plain(&axis.ruler()), "┬0────────┬1 s──────┬2 s──────┬3 s──────┬4 s──────┬5 s");
         assert!(Axis::new(5, 5, 60).is_none() && Axis::new(6, 5, 60).is_none());
         assert!(!plain(&Axis::new(0, u64::MAX, 60).unwrap().ruler()).is_empty());
     }

@@ -128,8 +128,7 @@ impl LocalCluster {
         self.requests.send(request).await.map_err(|_| ClusterError::Backend("the control plane has ended".to_owned()))
     }
 
-    /// Waits for a state of the workload. A failure of any pod ends the wait; so does silence for longer than pods
-    /// may take to become ready, where `patient` is not set.
+    /// Waits for a state of the workload, for at most `limit`. A failure of any pod ends the wait.
     async fn until(&mut self, limit: Option<Duration>, met: impl Fn(&Snapshot) -> bool) -> Result<(), ClusterError> {
         let wait = async {
             let seen = self
@@ -144,13 +143,13 @@ impl LocalCluster {
         };
         match limit {
             None => wait.await,
-            Some(limit) => match timeout(limit, wait).await {
-                Ok(result) => result,
-                Err(_) => {
+            Some(limit) => {
+                let waited = timeout(limit, wait).await;
+                waited.unwrap_or_else(|_| {
                     let last_state = self.snapshots.borrow().describe();
                     Err(ClusterError::NotReady { timeout: limit, last_state })
-                }
-            },
+                })
+            }
         }
     }
 

@@ -79,7 +79,7 @@ impl Endpoints {
     /// Starts the controller and a proxy a node.
     #[must_use]
     pub fn start(emitter: Emitter, nodes: &[String], propagation: Propagation, seed: u64) -> Self {
-        let (changes, inbox) = mpsc::channel(QUEUE);
+        let (news, inbox) = mpsc::channel(QUEUE);
         let (count, changed) = watch::channel(0);
         let count = Arc::new(count);
         let (mut tables, mut feeds, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
@@ -98,7 +98,7 @@ impl Endpoints {
             feeds.push(feed);
         }
         tasks.push(tokio::spawn(write_slice(emitter.clone(), inbox, feeds, fastrand::Rng::with_seed(seed))));
-        Self { changes, tables, changed, emitter, tasks }
+        Self { changes: news, tables, changed, emitter, tasks }
     }
 
     /// Tells the controller of a change that happened now.
@@ -177,7 +177,7 @@ impl Proxy {
             }
             let takes = self.pacing.sync_takes();
             self.wait_until(self.now() + takes).await;
-            self.program(table);
+            self.program(&table);
             self.pacing.synced(self.now());
         }
     }
@@ -190,7 +190,7 @@ impl Proxy {
         tokio::time::sleep(at.saturating_since(self.now())).await;
     }
 
-    fn program(&self, table: Table) {
+    fn program(&self, table: &Table) {
         let old = self.table.load_full();
         // Rules first, stamps after: a connection made after a removal's stamp has met the new rules.
         self.table.store(Arc::new(table.clone()));

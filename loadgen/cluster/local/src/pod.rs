@@ -223,7 +223,7 @@ impl Pod {
 
     /// Takes one thing that happened; false when the container is stopped for good.
     async fn turn(&mut self, control: &mut mpsc::Receiver<Control>) -> bool {
-        let wake = self.wake_at();
+        let (wake, now) = (self.wake_at(), self.now());
         tokio::select! {
             // Ends and signals first: what the kernel said is never overtaken by what we were about to do.
             biased;
@@ -231,7 +231,7 @@ impl Pod {
             outcome = finished(&mut self.post_start) => { self.on_post_start(outcome).await; true }
             outcome = finished(&mut self.pre_stop) => { self.on_pre_stop(outcome); self.advance(Input::HookEnded) }
             message = control.recv() => self.on_control(message).await,
-            () = sleep_until(wake, self.now()) => self.on_timer(),
+            () = sleep_until(wake, now) => self.on_timer(),
             Some(success) = self.probes.recv() => { self.on_probe(success).await; true }
         }
     }

@@ -1,4 +1,4 @@
-//! The Deployment and ReplicaSet controllers' arithmetic, pure: which pods to create and delete next.
+//! The Deployment and `ReplicaSet` controllers' arithmetic, pure: which pods to create and delete next.
 //!
 //! Terminating pods do not count (Deployment controller, every version up to 1.36 without `podReplacementPolicy`).
 
@@ -64,6 +64,7 @@ pub fn reconcile(replicas: u32, strategy: Strategy, pods: &[View]) -> Actions {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "a test's few pods")]
 mod tests {
     use super::*;
     use proptest::{prop_assert, proptest};

@@ -58,7 +58,11 @@ fn every_way_to_end_has_its_class_and_stage() {
     ];
     for (ending, seen, class, stage, truncated) in table {
         let judged = judge(ending, &seen);
-        assert_eq!((judged.class, judged.stage, judged.truncated), (class, stage, truncated), "{ending:?} {seen:?}");
+        assert_eq!(
+            (judged.class, judged.stage, judged.truncated),
+            (class, stage, truncated),
+            "{ending:?} {seen:?}"
+        );
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::{Problem, quoted};
+use super::redact;
 use crate::settings::human;
 
 /// A whole number within a range, or the default.
@@ -62,11 +63,12 @@ pub(super) fn duration(
 /// A path of an HTTP request: origin-form, so that it can stand in a request line as it is.
 pub(super) fn http_path(path: &str, stated: Option<String>, default: &str) -> Result<String, Problem> {
     let text = stated.unwrap_or_else(|| default.to_owned());
+    let shown = quoted(&redact::url(&text));
     if !text.starts_with('/') {
-        return Err(Problem::value(path, format_args!("{} does not start with /", quoted(&text)), "/, /path?query"));
+        return Err(Problem::value(path, format_args!("{shown} does not start with /"), "/, /path?query"));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let problem = format_args!("{} holds a space, a control or a non-ASCII character", quoted(&text)).to_string();
+        let problem = format!("{shown} holds a space, a control or a non-ASCII character");
         return Err(Problem::value(path, problem, "printable ASCII; others percent-encoded"));
     }
     Ok(text)
@@ -88,6 +90,7 @@ pub(super) fn http_url(path: &str, text: &str) -> Result<(), Problem> {
             Some((scheme, _)) => {
                 refuse(&format!("{} is not available in this version", quoted(&format!("{scheme}://"))))
             }
+            None if text.contains('@') => refuse("this is not a URL"),
             None => refuse(&format!("{} is not a URL", quoted(text))),
         };
     };
@@ -120,5 +123,9 @@ pub(super) fn name(path: &str, text: &str) -> Result<(), Problem> {
     let fits = (1..=63).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !matches!(text, "control" | "negative-control");
-    if fits { Ok(()) } else { Err(Problem::value(path, format_args!("{} is not a name", quoted(text)), allowed)) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Problem::value(path, format_args!("{} is not a name", quoted(text)), allowed))
+    }
 }

@@ -2,7 +2,8 @@
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -30,7 +31,8 @@ impl<'de> At<'de> {
     fn not(self, allowed: &str) -> Problem {
         let found = match self.value {
             Value::Null => "null".to_owned(),
-            Value::Scalar { text, .. } => quoted(text),
+            Value::Scalar { text, plain: true } => quoted(text),
+            Value::Scalar { text, plain: false } => format!("the quoted text {}", quoted(text)),
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a map".to_owned(),
         };
@@ -68,7 +70,8 @@ impl<'de> Deserializer<'de> for At<'de> {
     }
 
     fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
-        let number = self.plain().and_then(|text| text.parse().ok()).ok_or_else(|| self.not("a whole number"))?;
+        let number =
+            self.plain().and_then(|text| text.parse().ok()).ok_or_else(|| self.not("a whole number"))?;
         visitor.visit_i64(number)
     }
 
@@ -79,7 +82,9 @@ impl<'de> Deserializer<'de> for At<'de> {
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         match self.value {
-            Value::Scalar { text, .. } => visitor.visit_str(text).map_err(|problem| problem.at(self.place)),
+            Value::Scalar { text, .. } => {
+                visitor.visit_str(text).map_err(|problem: Problem| problem.at(self.place))
+            }
             _ => Err(self.not("text")),
         }
     }
@@ -135,7 +140,9 @@ impl<'de> Deserializer<'de> for At<'de> {
         let variant = match self.value {
             Value::Scalar { text, .. } => Variant { name: text, place: self.place, content: None },
             Value::Map(entries) => match entries.as_slice() {
-                [entry] => Variant { name: &entry.key, place: &entry.place, content: Some(At::node(&entry.node)) },
+                [entry] => {
+                    Variant { name: &entry.key, place: &entry.place, content: Some(At::node(&entry.node)) }
+                }
                 [first, second, ..] => {
                     let text = format!(
                         "{} and {} exclude each other; allowed: one of {allowed}",
@@ -144,7 +151,11 @@ impl<'de> Deserializer<'de> for At<'de> {
                     );
                     return Err(Problem::custom(text).at(&second.place));
                 }
-                [] => return Err(Problem::custom(format!("is empty; allowed: one of {allowed}")).at(self.place)),
+                [] => {
+                    return Err(
+                        Problem::custom(format!("is empty; allowed: one of {allowed}")).at(self.place)
+                    );
+                }
             },
             Value::Null | Value::List(_) => return Err(self.not(&format!("one of {allowed}"))),
         };

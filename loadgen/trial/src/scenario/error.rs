@@ -36,6 +36,9 @@ pub enum ScenarioError {
     },
 }
 
+/// A list of everything allowed fits; what a file's own text could add does not.
+const LONGEST_PROBLEM: usize = 600;
+
 /// Where a value was stated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -103,6 +106,18 @@ impl Problem {
         self
     }
 
+    /// Adds a key below; it may itself hold dots, as the name of a header.
+    pub(super) fn under_key(mut self, key: &str) -> Self {
+        self.path.push(key.to_owned());
+        self
+    }
+
+    /// Something else than the problem's text says is allowed too.
+    pub(super) fn also_allowed(mut self, also: &str) -> Self {
+        self.text = format!("{}, or {also}", self.text);
+        self
+    }
+
     /// Keeps the innermost place.
     pub(super) fn at(mut self, place: &Place) -> Self {
         self.place.get_or_insert_with(|| place.clone());
@@ -138,7 +153,7 @@ pub(super) fn listed(names: &[&str]) -> String {
 // Raw types report through these; a new problem has no path or place yet.
 impl Error for Problem {
     fn custom<T: fmt::Display>(text: T) -> Self {
-        Self { path: Vec::new(), place: None, text: one_line(&text.to_string()) }
+        Self { path: Vec::new(), place: None, text: escaped(&text.to_string(), LONGEST_PROBLEM) }
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -166,10 +181,13 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// No line breaks, no control characters, at most 120 characters.
 pub(super) fn one_line(text: &str) -> String {
-    const LONGEST: usize = 120;
+    escaped(text, 120)
+}
+
+fn escaped(text: &str, longest: usize) -> String {
     let mut line = String::new();
     for (count, character) in text.chars().enumerate() {
-        if count == LONGEST {
+        if count == longest {
             line.push('…');
             break;
         }

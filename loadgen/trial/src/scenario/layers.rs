@@ -77,10 +77,9 @@ impl Vary {
         let Some(vary) = tree.take("vary") else { return Ok(Vec::new()) };
         match vary.value {
             Value::Null => Ok(Vec::new()),
-            Value::Map(entries) => entries
-                .into_iter()
-                .map(|entry| Self::new(entry.key, entry.place, &entry.node))
-                .collect(),
+            Value::Map(entries) => {
+                entries.into_iter().map(|entry| Self::new(entry.key, entry.place, &entry.node)).collect()
+            }
             Value::Scalar { .. } | Value::List(_) => {
                 let problem = "is not a map; allowed: a map of dotted paths to lists of values";
                 Err(Problem::of("vary", problem).at(&vary.place))
@@ -90,7 +89,9 @@ impl Vary {
 
     fn new(key: String, place: Place, values: &Node) -> Result<Self, Problem> {
         let refuse = |at: &Place, problem: String| Err(Problem::of("vary", problem).under_key(&key).at(at));
-        if !VARIABLE.iter().any(|root| key.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        if !VARIABLE
+            .iter()
+            .any(|root| key.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
         {
             let allowed = VARIABLE.join(", ");
             return refuse(&place, format!("is the same for all arms; allowed: paths into {allowed}"));
@@ -100,16 +101,24 @@ impl Vary {
         }
         let items = match &values.value {
             Value::List(items) if !items.is_empty() => items,
-            Value::List(_) => return refuse(&values.place, "has no values; allowed: at least one".to_owned()),
+            Value::List(_) => {
+                return refuse(&values.place, "has no values; allowed: at least one".to_owned());
+            }
             _ => return refuse(&values.place, format!("{values} is not a list; allowed: a list of values")),
         };
         let mut seen = std::collections::BTreeSet::new();
         for item in items {
             if !seen.insert(item.to_string()) {
-                return refuse(&item.place, format!("{item} is stated twice; allowed: each value once"));
+                let shown = if redact::is_sensitive(&key) { "a value".to_owned() } else { item.to_string() };
+                return refuse(&item.place, format!("{shown} is stated twice; allowed: each value once"));
             }
         }
         Ok(Self { values: items.clone(), key, place })
+    }
+
+    /// Where the key was stated.
+    pub(super) const fn place(&self) -> &Place {
+        &self.place
     }
 
     /// That a flag also sets it to one value.

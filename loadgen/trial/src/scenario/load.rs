@@ -54,22 +54,33 @@ fn request(raw: RawRequest) -> Result<Request, Problem> {
         path: http_path("load.request.path", raw.path, "/")?,
         headers: raw.headers,
         body: raw.body,
-        expect_status: raw.expect_status.as_deref().map_or(Ok(StatusRange { first: 200, last: 299 }), status)?,
+        expect_status: raw
+            .expect_status
+            .as_deref()
+            .map_or(Ok(StatusRange { first: 200, last: 299 }), status)?,
     })
 }
 
 /// Values are never repeated in an error: they may be credentials.
 fn headers(headers: &BTreeMap<String, String>) -> Result<(), Problem> {
     for (name, value) in headers {
-        let refuse =
-            |problem: String, allowed| Err(Problem::value("load.request.headers", problem, allowed).under_key(name));
+        let refuse = |problem: String, allowed| {
+            Err(Problem::value("load.request.headers", problem, allowed).under_key(name))
+        };
         if !is_token(name) {
-            return refuse(format!("{} is not the name of a header", quoted(name)), "a token such as X-Tenant");
+            return refuse(
+                format!("{} is not the name of a header", quoted(name)),
+                "a token such as X-Tenant",
+            );
         }
         if value.chars().any(|character| character != '\t' && character.is_control()) {
-            return refuse("the value holds a line break or a control character".to_owned(), "one line of text");
+            return refuse(
+                "the value holds a line break or a control character".to_owned(),
+                "one line of text",
+            );
         }
-        if ["connection", "content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str()) {
+        if ["connection", "content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str())
+        {
             return refuse("is set by the lanes themselves".to_owned(), "every other header");
         }
     }
@@ -79,7 +90,9 @@ fn headers(headers: &BTreeMap<String, String>) -> Result<(), Problem> {
 fn status(text: &str) -> Result<StatusRange, Problem> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.trim().parse(), last.trim().parse()) {
-        (Ok(first), Ok(last)) if 100 <= first && first <= last && last <= 599 => Ok(StatusRange { first, last }),
+        (Ok(first), Ok(last)) if 100 <= first && first <= last && last <= 599 => {
+            Ok(StatusRange { first, last })
+        }
         _ => Err(Problem::value(
             "load.request.expectStatus",
             format_args!("{} is no range of statuses", quoted(text)),
@@ -124,10 +137,9 @@ fn lane(kind: LaneKind, raw: &RawLane) -> Result<Lane, Problem> {
     let longest = Duration::from_secs(300);
     let delay = duration(&at("delay"), raw.delay.as_deref(), default_delay, least_delay..=longest)?;
     if kind == LaneKind::New {
-        for (key, stated) in [
-            ("connections", raw.connections),
-            ("maxRequestsPerConnection", raw.max_requests_per_connection),
-        ] {
+        for (key, stated) in
+            [("connections", raw.connections), ("maxRequestsPerConnection", raw.max_requests_per_connection)]
+        {
             if let Some(number) = stated {
                 let problem = format!("{number} contradicts a lane that opens a connection for each request");
                 return Err(Problem::value(&at(key), problem, "leaving it out, or another lane"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::settings::{Arrivals, ArmsExpected, OnSigterm, TimelineExpectation};
+use crate::settings::{ArmsExpected, Arrivals, OnSigterm, TimelineExpectation};
 
 /// Declares raw types: every field optional, camelCase, unknown keys refused.
 macro_rules! raw {

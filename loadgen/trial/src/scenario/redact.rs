@@ -72,7 +72,16 @@ pub fn body(text: &str) -> String {
 #[must_use]
 pub fn is_sensitive(name: &str) -> bool {
     const WORDS: [&str; 11] = [
-        "authorization", "cookie", "token", "secret", "password", "passwd", "api-key", "apikey", "api_key", "x-auth",
+        "authorization",
+        "cookie",
+        "token",
+        "secret",
+        "password",
+        "passwd",
+        "api-key",
+        "apikey",
+        "api_key",
+        "x-auth",
         "credential",
     ];
     let lower = name.to_ascii_lowercase();

@@ -94,31 +94,30 @@ impl Node {
 
     /// The value under `key`, made if need be; `above` is the path of this node.
     fn enter(&mut self, above: &str, key: &str, place: &Place) -> Result<&mut Self, Problem> {
-        if let Value::List(items) = &mut self.value {
-            let length = items.len();
-            return key
-                .parse()
-                .ok()
-                .and_then(|index: usize| items.get_mut(index))
-                .ok_or_else(|| Problem::of(above, format!("{} is no position in a list of {length}", quoted(key))));
-        }
-        if !matches!(self.value, Value::Map(_)) {
+        if !matches!(self.value, Value::Map(_) | Value::List(_)) {
             *self = Self::map(place.clone());
         }
-        let Value::Map(entries) = &mut self.value else { return Err(Problem::of(above, "is not a map")) };
-        if let Some((_, group)) = ALTERNATIVES.iter().find(|(path, group)| *path == above && group.contains(&key)) {
-            entries.retain(|entry| entry.key == key || !group.contains(&entry.key.as_str()));
-        }
-        let index = entries.iter().position(|entry| entry.key == key).unwrap_or_else(|| {
-            let node = Self { place: place.clone(), value: Value::Null };
-            entries.push(Entry { key: key.to_owned(), place: place.clone(), node });
-            entries.len() - 1
-        });
-        entries
-            .get_mut(index)
-            .map(|entry| &mut entry.node)
-            .ok_or_else(|| Problem::of(above, format!("has no {}", quoted(key))))
+        let child = match &mut self.value {
+            Value::List(items) => key.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
+            Value::Map(entries) => Some(entry_of(entries, above, key, place)),
+            Value::Null | Value::Scalar { .. } => None,
+        };
+        child.ok_or_else(|| Problem::of(above, format!("{} is no position in this list", quoted(key))))
     }
+}
+
+/// The value under a key, made if need be, without what the key excludes.
+fn entry_of<'a>(entries: &'a mut Vec<Entry>, above: &str, key: &str, place: &Place) -> &'a mut Node {
+    if let Some((_, group)) = ALTERNATIVES.iter().find(|(path, group)| *path == above && group.contains(&key))
+    {
+        entries.retain(|entry| entry.key == key || !group.contains(&entry.key.as_str()));
+    }
+    let index = entries.iter().position(|entry| entry.key == key).unwrap_or(entries.len());
+    if index == entries.len() {
+        let node = Node { place: place.clone(), value: Value::Null };
+        entries.push(Entry { key: key.to_owned(), place: place.clone(), node });
+    }
+    &mut entries[index].node
 }
 
 /// As in YAML's flow style, on one line.

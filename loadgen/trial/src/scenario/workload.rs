@@ -14,10 +14,9 @@ use crate::settings::{
 const HOUR: u64 = 3600;
 /// The kubelet that the emulation follows unless told otherwise.
 const DEFAULT_KUBELET: KubeletVersion = KubeletVersion { minor: 34 };
-/// `PodLifecycleSleepAction` is on by default since 1.29 has it as alpha and 1.30 as beta; before 1.29 the API has no
-/// such field.
+/// Before `PodLifecycleSleepAction` (1.29) the API has no such field.
 const SLEEP_SINCE: u16 = 29;
-/// `PodLifecycleSleepActionAllowZero`, on by default.
+/// `PodLifecycleSleepActionAllowZero` is on by default since then.
 const SLEEP_ZERO_SINCE: u16 = 33;
 
 /// `local`.
@@ -53,12 +52,8 @@ pub(super) fn workload(
     command: Option<&[String]>,
     tree: &Node,
 ) -> Result<Workload, Problem> {
-    let grace = whole(
-        "workload.terminationGracePeriodSeconds",
-        raw.termination_grace_period_seconds,
-        30,
-        0..=HOUR,
-    )?;
+    let grace =
+        whole("workload.terminationGracePeriodSeconds", raw.termination_grace_period_seconds, 30, 0..=HOUR)?;
     let hook = HookRules { grace, kubelet, tree };
     let lifecycle = Lifecycle {
         pre_stop: raw
@@ -144,7 +139,8 @@ impl HookRules<'_> {
         let Self { grace, kubelet, .. } = *self;
         let path = format!("{path}.sleep.seconds");
         if kubelet.minor < SLEEP_SINCE {
-            let problem = format!("{kubelet} has no sleep hook, which {path} asks for; allowed: 1.29 to 1.36");
+            let problem =
+                format!("{kubelet} has no sleep hook, which {path} asks for; allowed: 1.29 to 1.36");
             return Err(Problem::of("local.kubelet", problem));
         }
         let least = u64::from(kubelet.minor < SLEEP_ZERO_SINCE);

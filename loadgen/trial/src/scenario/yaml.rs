@@ -63,7 +63,7 @@ pub(super) fn read_file(name: &str, bytes: &[u8]) -> Result<Node, ScenarioError>
 /// Reads one value; empty text is null.
 pub(super) fn read(text: &str, source: &Source) -> Result<Node, ScenarioError> {
     let options = options! { emit_comments: false, disallow_directives: true };
-    let mut builder = Builder::new(source);
+    let mut builder = Builder::default();
     for next in Parser::new_from_str_with_options(text, options) {
         let (event, span) = next.map_err(|error| ScenarioError::Syntax {
             place: source.place(error.marker().line(), error.marker().col() + 1),
@@ -84,8 +84,8 @@ enum Open {
     Map(Place, Vec<Entry>, Option<(String, Place)>),
 }
 
-struct Builder<'a> {
-    source: &'a Source,
+#[derive(Default)]
+struct Builder {
     open: Vec<(Open, usize)>,
     anchors: BTreeMap<usize, Node>,
     values: usize,
@@ -93,11 +93,7 @@ struct Builder<'a> {
     root: Option<Node>,
 }
 
-impl<'a> Builder<'a> {
-    const fn new(source: &'a Source) -> Self {
-        Self { source, open: Vec::new(), anchors: BTreeMap::new(), values: 0, bytes: 0, root: None }
-    }
-
+impl Builder {
     fn event(&mut self, event: Event<'_>, span: Span, place: Place) -> Result<(), String> {
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {

@@ -1,4 +1,4 @@
-//! The control plane of one arm: API server, Deployment and ReplicaSet controllers in one loop over what pods report.
+//! The control plane of one arm: API server, Deployment and `ReplicaSet` controllers in one loop over what pods report.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +95,9 @@ pub(super) struct Plane {
     pods: Vec<Entry>,
     revision: u32,
     failure: Option<Failure>,
-    updates: (mpsc::Sender<(PodId, Update)>, mpsc::Receiver<(PodId, Update)>),
+    /// Given to every pod.
+    report: mpsc::Sender<(PodId, Update)>,
+    updates: mpsc::Receiver<(PodId, Update)>,
     snapshots: watch::Sender<Snapshot>,
 }
 
@@ -108,8 +110,8 @@ impl Plane {
             settings.seed,
         );
         let (snapshots, receiver) = watch::channel(Snapshot::default());
-        let updates = mpsc::channel(256);
-        let plane = Self { settings, endpoints, pods: Vec::new(), revision: 0, failure: None, updates, snapshots };
+        let (report, updates) = mpsc::channel(256);
+        let plane = Self { settings, endpoints, pods: Vec::new(), revision: 0, failure: None, report, updates, snapshots };
         (plane, receiver)
     }
 
@@ -130,7 +132,7 @@ impl Plane {
                     Some(request) => self.on_request(request).await,
                     None => break,
                 },
-                Some((pod, update)) = self.updates.1.recv() => self.on_update(pod, update).await,
+                Some((pod, update)) = self.updates.recv() => self.on_update(pod, update).await,
                 () = tokio::time::sleep(wake) => {}
             }
             self.reconcile().await;
@@ -235,7 +237,7 @@ impl Plane {
         let (revision, text) = (self.revision, address.to_string());
         settings.emitter.emit(Event::PodCreated { pod: id, name: name.clone(), node, address: text, revision });
         let (control, inbox) = mpsc::channel(4);
-        let task = tokio::spawn(pod::run(spec.clone(), inbox, self.updates.0.clone()));
+        let task = tokio::spawn(pod::run(spec.clone(), inbox, self.report.clone()));
         let entry =
             Entry { id, name, revision, ready_since: None, deleted: false, gone: false, control, task, spec };
         self.pods.push(entry);
@@ -261,7 +263,7 @@ impl Plane {
             .filter_map(|entry| entry.ready_since)
             .map(|since| (since + self.min_ready()).saturating_since(now))
             .min()
-            .unwrap_or(Duration::from_secs(3600))
+            .unwrap_or(Duration::from_hours(1))
     }
 
     fn publish(&self) {
@@ -291,7 +293,7 @@ impl Plane {
             let _ended = entry.control.try_send(Control::End);
         }
         // Pods that still report would otherwise wait for a reader.
-        self.updates.1.close();
+        self.updates.close();
         for entry in self.pods {
             let _failed = entry.task.await;
         }

@@ -62,7 +62,8 @@ fn narrow_values(column: &Narrow, records: &[Record]) -> (Vec<i32>, Option<Vec<i
 }
 
 pub(super) fn decode(bytes: Bytes) -> Result<Vec<Record>, PartError> {
-    let at = seal_place(&bytes).ok_or(PartError::Foreign { reason: "it is not a whole part of this tool" })?;
+    let at =
+        seal_place(&bytes).ok_or(PartError::Foreign { reason: "it is not a whole part of this tool" })?;
     check_seal(&bytes, at)?;
     let reader = SerializedFileReader::new(bytes)?;
     let file = reader.metadata().file_metadata();

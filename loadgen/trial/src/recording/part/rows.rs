@@ -7,6 +7,7 @@ use super::{PartError, ROWS_MAX, check_seal, seal};
 use crate::record::Record;
 use crate::recording::FORMAT_MAJOR;
 
+#[cfg(not(feature = "parquet"))]
 pub(super) const EXTENSION: &str = "rows";
 
 const MAGIC: [u8; 8] = *b"DRAINROW";

@@ -12,7 +12,8 @@ fn codecs() -> Vec<Codec> {
 
 /// Any record that the types allow, sentinels included.
 fn any_record() -> impl Strategy<Value = Record> {
-    let numbers = proptest::collection::vec(prop_oneof![any::<u32>(), Just(u32::MAX), 0u32..40], NARROW.len());
+    let numbers =
+        proptest::collection::vec(prop_oneof![any::<u32>(), Just(u32::MAX), 0u32..40], NARROW.len());
     (any::<[u64; 2]>(), numbers).prop_map(|(wide, narrow)| {
         let mut record = blank();
         for (column, value) in WIDE.iter().zip(wide) {
@@ -98,7 +99,8 @@ fn other_tools_find_one_column_a_field_with_its_name_and_unsigned_type() {
 fn a_row_takes_few_bytes() {
     let records: Vec<_> = (0..100_000_u64)
         .map(|slot| {
-            let mut record = Record::due(slot, crate::time::Stamp::from_nanos(slot * 3_333_333), crate::id::LaneId(0));
+            let mut record =
+                Record::due(slot, crate::time::Stamp::from_nanos(slot * 3_333_333), crate::id::LaneId(0));
             // Offsets that look random, as measured ones do.
             let noise = u32::try_from(slot.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54).unwrap();
             (record.start, record.write_done) = (noise, noise + noise % 97);

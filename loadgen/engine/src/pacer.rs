@@ -1,0 +1,188 @@
+//! Releases every slot when it is due: all lanes, one timer.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use trial::arrival::Schedule;
+use trial::time::Stamp;
+
+use crate::timer::Timer;
+use crate::worker::Worker;
+
+/// Slots released in one go; after these the connections get their turn.
+const BATCH: usize = 256;
+
+/// What the owner of an engine says to its thread.
+#[derive(Debug)]
+pub(crate) struct Control {
+    stop_ns: AtomicU64,
+    interrupted: AtomicBool,
+    changed: Notify,
+}
+
+impl Control {
+    pub(crate) fn new() -> Self {
+        Self {
+            stop_ns: AtomicU64::new(u64::MAX),
+            interrupted: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn stop_at(&self, last: Stamp) {
+        self.stop_ns.fetch_min(last.as_nanos(), Ordering::SeqCst);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::SeqCst);
+        self.changed.notify_one();
+    }
+
+    fn last(&self) -> Stamp {
+        Stamp::from_nanos(self.stop_ns.load(Ordering::SeqCst))
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+}
+
+/// The schedules of all lanes, merged in order of due time.
+pub(crate) struct Agenda {
+    start: Stamp,
+    lanes: Vec<Upcoming>,
+}
+
+struct Upcoming {
+    schedule: Schedule,
+    slot: u64,
+    due: Option<Duration>,
+}
+
+/// The next slot of an agenda.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) lane: usize,
+    pub(crate) slot: u64,
+    pub(crate) at: Stamp,
+}
+
+impl Agenda {
+    pub(crate) fn new(start: Stamp, schedules: impl IntoIterator<Item = Schedule>) -> Self {
+        let first = |mut schedule: Schedule| Upcoming { due: schedule.next(), schedule, slot: 0 };
+        Self { start, lanes: schedules.into_iter().map(first).collect() }
+    }
+
+    /// The next slot; between slots due at the same time, the lane that comes first.
+    pub(crate) fn peek(&self) -> Option<Due> {
+        let due = |(lane, next): (usize, &Upcoming)| {
+            next.due.map(|due| Due { lane, slot: next.slot, at: self.start + due })
+        };
+        self.lanes.iter().enumerate().filter_map(due).min_by_key(|due| (due.at, due.lane))
+    }
+
+    fn advance(&mut self, lane: usize) {
+        let next = &mut self.lanes[lane];
+        next.slot += 1;
+        next.due = next.schedule.next();
+    }
+}
+
+/// Runs the load to its end: until nothing is due any more and nothing is in flight.
+pub(crate) async fn run(
+    worker: &Rc<Worker>,
+    timer: &Timer,
+    control: &Arc<Control>,
+    agenda: &mut Agenda,
+) -> Result<(), Errno> {
+    let paced = pace(worker, timer, control, agenda).await;
+    if paced.is_err() {
+        worker.interrupt_all();
+    }
+    while worker.in_flight.get() > 0 {
+        if control.is_interrupted() {
+            worker.interrupt_all();
+        }
+        tokio::select! {
+            () = worker.quiet.notified() => {}
+            () = control.changed.notified() => {}
+        }
+    }
+    paced
+}
+
+async fn pace(
+    worker: &Rc<Worker>,
+    timer: &Timer,
+    control: &Arc<Control>,
+    agenda: &mut Agenda,
+) -> Result<(), Errno> {
+    loop {
+        let now = worker.clock.now();
+        for _ in 0..BATCH {
+            match agenda.peek() {
+                _ if control.is_interrupted() => return Ok(()),
+                None => return Ok(()),
+                Some(due) if due.at > control.last() => return Ok(()),
+                Some(due) if due.at > now => break,
+                Some(due) => {
+                    worker.release(due.lane, due.slot, due.at, now);
+                    agenda.advance(due.lane);
+                }
+            }
+        }
+        match agenda.peek() {
+            Some(next) if next.at > worker.clock.now() => tokio::select! {
+                fired = timer.wait_until(worker.clock.raw(next.at)) => fired?,
+                () = control.changed.notified() => {}
+            },
+            _ => yield_now().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trial::settings::Arrivals;
+
+    use super::*;
+
+    #[test]
+    fn lanes_are_merged_in_order_of_due_time() {
+        let lane = |rate, phase| Schedule::new(rate, Arrivals::Constant, 0, Duration::from_millis(phase));
+        let mut agenda = Agenda::new(Stamp::from_nanos(5), [lane(1000.0, 0), lane(250.0, 2), lane(0.001, 1)]);
+        let mut seen = Vec::new();
+        for _ in 0..9 {
+            let due = agenda.peek().expect("endless");
+            agenda.advance(due.lane);
+            seen.push((due.lane, due.slot, (due.at.as_nanos() - 5) / 1_000_000));
+        }
+        let expected = [
+            (0, 0, 0),
+            (0, 1, 1),
+            (2, 0, 1),
+            (0, 2, 2),
+            (1, 0, 2),
+            (0, 3, 3),
+            (0, 4, 4),
+            (0, 5, 5),
+            (0, 6, 6),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn the_earliest_stop_wins() {
+        let control = Control::new();
+        for nanos in [7, 5, 9] {
+            control.stop_at(Stamp::from_nanos(nanos));
+        }
+        assert_eq!(control.last(), Stamp::from_nanos(5));
+    }
+}

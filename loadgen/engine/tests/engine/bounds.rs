@@ -1,0 +1,163 @@
+//! Pacing, and what happens at every bound.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use clock::Clock;
+use engine::{Engine, EngineConfig, EngineError};
+use trial::id::NodeId;
+use trial::record::{Class, Flags, Record, Stage};
+use trial::settings::{Arrivals, LaneKind};
+use trial::time::Stamp;
+
+use crate::fault_server::{Fault, FaultServer};
+use crate::support::{Run, assert_one_record_a_slot, lane, load, to};
+
+#[test]
+fn two_thousand_slots_a_second_go_out_when_they_are_due() {
+    let server = FaultServer::start(|_slot| Fault::None);
+    let load = load(vec![lane(LaneKind::Reused, 2000.0)]);
+    let run = Run::start(load, to(server.address));
+    let start = run.start;
+    let (records, _) = run.finish(Duration::from_secs(2));
+    assert_eq!(records.len(), 4001);
+    assert_eq!(server.seen().len(), 4001);
+    for record in &records {
+        assert_eq!(record.intended, start + Duration::from_micros(500 * record.slot));
+    }
+    let mut lags: Vec<u64> = records.iter().filter_map(Record::lag_ns).collect();
+    lags.sort_unstable();
+    let quantile = |per_mille: usize| Duration::from_nanos(lags[lags.len() * per_mille / 1000]);
+    println!("lag p50 {:?} p99 {:?} p99.9 {:?}", quantile(500), quantile(990), quantile(999));
+    // A machine that builds at the same time delays some slots; half of them it does not delay by a tick.
+    assert!(quantile(500) < Duration::from_millis(1), "{:?}", quantile(500));
+}
+
+#[test]
+fn what_is_in_flight_at_an_interrupt_is_recorded_as_interrupted() {
+    let server = FaultServer::start(|_slot| Fault::StallHeader);
+    let run = Run::start_with(load(vec![lane(LaneKind::New, 200.0)]), to(server.address), |config| {
+        (config.node, config.agent) = (NodeId(2), 5);
+    });
+    while server.seen().len() < 50 {
+        std::thread::yield_now();
+    }
+    let progress = run.engine.progress();
+    assert!(progress.in_flight >= 49 && progress.due == progress.sent, "{progress:?}");
+    run.engine.interrupt();
+    let summary = run.engine.join().unwrap();
+    let mut records: Vec<Record> = run.records.iter().flatten().collect();
+    records.sort_by_key(|record| record.slot);
+    assert_one_record_a_slot(&records, &summary);
+    assert!(records.len() >= 50);
+    for record in &records {
+        assert_eq!(record.class, Class::Interrupted);
+        assert_eq!((record.node, record.agent), (NodeId(2), 5));
+    }
+    assert!(records.iter().filter(|record| record.stage == Stage::Wait).count() >= 50);
+}
+
+#[test]
+fn beyond_the_in_flight_bound_slots_are_recorded_as_unsent() {
+    let server = FaultServer::start(|_slot| Fault::StallHeader);
+    let mut load = load(vec![lane(LaneKind::New, 200.0)]);
+    load.timeout = Duration::from_secs(2);
+    let run = Run::start_with(load, to(server.address), |config| config.in_flight_max = 10);
+    let (records, _) = run.finish(Duration::from_millis(500));
+    assert_eq!(records.len(), 101);
+    let unsent: Vec<&Record> = records.iter().filter(|record| record.is_unsent()).collect();
+    assert_eq!((unsent.len(), server.seen().len()), (91, 10));
+    assert!(unsent.iter().all(|record| record.class == Class::None && record.stage == Stage::Due));
+    assert!(unsent.iter().all(|record| record.start == Record::UNSEEN && record.end == Record::UNSEEN));
+    assert!(records[..10].iter().all(|record| record.class == Class::WaitTimeout));
+}
+
+#[test]
+fn slots_found_too_late_are_recorded_as_unsent() {
+    let server = FaultServer::start(|_slot| Fault::None);
+    let (clock, anchor) = Clock::start();
+    // A run whose first slots were due 3 s ago, as after a stall of the whole machine.
+    let past = Clock::with_epoch(anchor.mono_ns - 3_000_000_000);
+    let (sender, records) = sync_channel(64);
+    let load = load(vec![lane(LaneKind::Reused, 100.0)]);
+    let engine =
+        Engine::spawn(EngineConfig::new(past, load, 1, Stamp::ZERO, to(server.address)), sender).unwrap();
+    engine.stop_at(past.now());
+    let summary = engine.join().unwrap();
+    let records: Vec<Record> = records.iter().flatten().collect();
+    assert_eq!(records.len() as u64, summary.lanes[0].scheduled);
+    let unsent = records.iter().filter(|record| record.flags.has(Flags::UNSENT)).count();
+    assert!((200..=records.len()).contains(&unsent), "{unsent} of {}", records.len());
+    assert!(records.iter().all(|record| record.is_unsent() || record.lag_ns().is_some_and(|lag| lag > 0)));
+    assert!(clock.now() < Stamp::from_nanos(60_000_000_000));
+}
+
+#[test]
+fn rows_that_nobody_takes_are_counted_and_pacing_goes_on() {
+    let server = FaultServer::start(|_slot| Fault::None);
+    let (clock, _anchor) = Clock::start();
+    let (sender, receiver) = sync_channel(1);
+    let load = load(vec![lane(LaneKind::Reused, 4000.0)]);
+    let config = EngineConfig::new(clock, load, 1, clock.now(), to(server.address));
+    let engine = Engine::spawn(config, sender).unwrap();
+    engine.stop_at(clock.now() + Duration::from_secs(1));
+    let summary = engine.join().unwrap();
+    let records: Vec<Record> = receiver.iter().flatten().collect();
+    assert!(summary.lanes[0].overflowed > 0, "{summary:?}");
+    assert_one_record_a_slot(&records, &summary);
+    assert_eq!(server.seen().len() as u64, summary.lanes[0].scheduled, "sending did not suffer");
+}
+
+#[test]
+fn failures_are_handed_over_at_once() {
+    let server = FaultServer::start(|slot| if slot == 0 { Fault::Unavailable } else { Fault::None });
+    // One slot in 1,000 s: nothing else can push the failure out, and the next slot is never waited for.
+    let run = Run::start(load(vec![lane(LaneKind::New, 0.001)]), to(server.address));
+    let chunk = run.records.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert_eq!(chunk.iter().map(|record| record.class).collect::<Vec<_>>(), [Class::Http5xx]);
+    run.engine.stop_at(run.clock.now());
+    assert_eq!(run.engine.join().unwrap().lanes[0].scheduled, 1);
+}
+
+#[test]
+fn poisson_arrivals_follow_the_seed() {
+    let server = FaultServer::start(|_slot| Fault::None);
+    let offsets = || {
+        let mut poisson = lane(LaneKind::Reused, 500.0);
+        poisson.arrivals = Arrivals::Poisson;
+        let run = Run::start(load(vec![poisson]), to(server.address));
+        let start = run.start;
+        let (records, _) = run.finish(Duration::from_millis(300));
+        records.iter().map(|record| record.intended.saturating_since(start)).collect::<Vec<_>>()
+    };
+    let (first, second) = (offsets(), offsets());
+    assert!(first.len() > 75 && first == second);
+}
+
+#[test]
+fn dropping_an_engine_ends_its_load_and_closes_the_channel() {
+    let server = FaultServer::start(|_slot| Fault::StallHeader);
+    let run = Run::start(load(vec![lane(LaneKind::New, 200.0)]), to(server.address));
+    while server.seen().is_empty() {
+        std::thread::yield_now();
+    }
+    drop(run.engine);
+    let records: Vec<Record> = run.records.iter().flatten().collect();
+    assert!(records.iter().all(|record| record.class == Class::Interrupted) && !records.is_empty());
+}
+
+#[test]
+fn a_load_that_cannot_be_sent_is_refused_before_it_starts() {
+    let (clock, _anchor) = Clock::start();
+    let address = ([127, 0, 0, 1], 9).into();
+    let spawn = |load| {
+        let (sender, _records) = sync_channel(1);
+        Engine::spawn(EngineConfig::new(clock, load, 1, clock.now(), Arc::clone(&to(address))), sender)
+    };
+    let mut bad_header = load(vec![lane(LaneKind::New, 1.0)]);
+    bad_header.request.headers.insert("x".to_owned(), "a\r\nb".to_owned());
+    assert!(matches!(spawn(bad_header), Err(EngineError::Header { .. })));
+    let no_rate = load(vec![lane(LaneKind::New, 0.0)]);
+    assert!(matches!(spawn(no_rate), Err(EngineError::Rate { lane: "new", .. })));
+}

@@ -1,0 +1,43 @@
+//! The scenarios that come with the tool.
+
+/// A scenario that comes with the tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Builtin {
+    /// Its name.
+    pub name: &'static str,
+    /// Its YAML.
+    pub yaml: &'static str,
+}
+
+/// All of them, the default first.
+pub const ALL: &[Builtin] = &[
+    Builtin { name: "rolling-restart", yaml: include_str!("../scenarios/rolling-restart.yaml") },
+    Builtin { name: "delete-pod", yaml: include_str!("../scenarios/delete-pod.yaml") },
+];
+
+/// What runs when nothing is named.
+pub const DEFAULT: &str = "rolling-restart";
+
+/// Finds one by name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Builtin> {
+    ALL.iter().find(|builtin| builtin.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trial::scenario::{Overrides, Scenario};
+
+    #[test]
+    fn every_builtin_parses_and_plans_under_its_own_name() {
+        for builtin in ALL {
+            let plan = Scenario::parse(builtin.name, builtin.yaml.as_bytes())
+                .and_then(|scenario| scenario.plan(&Overrides::default(), 1))
+                .unwrap();
+            assert_eq!(plan.scenario, builtin.name);
+            assert!(!plan.description.is_empty(), "{} says what it shows", builtin.name);
+        }
+        assert!(find(DEFAULT).is_some());
+    }
+}

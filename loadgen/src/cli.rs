@@ -1,0 +1,126 @@
+//! Flags, and what each subcommand does.
+//!
+//! * [`run`]: `loadgen run`
+//! * [`report`]: `loadgen report`
+//! * [`scenarios`]: `loadgen scenarios`
+//! * [`cleanup`]: `loadgen cleanup`
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use trial::report::Report;
+use trial::settings::human;
+
+use crate::exit_code::ExitCode;
+
+pub mod cleanup;
+pub mod report;
+pub mod run;
+pub mod scenarios;
+
+/// Proves whether a Kubernetes rollout drops requests, and which grace settings avoid it.
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Deploy, load, disrupt, and judge
+    Run(Box<run::Args>),
+    /// List the built-in scenarios, or print one as YAML
+    Scenarios(scenarios::Args),
+    /// Make the report of a recording again, offline
+    Report(report::Args),
+    /// Undo whatever an interrupted run left
+    Cleanup(cleanup::Args),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Formats of a report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// The whole document
+    Json,
+}
+
+/// Parses the command line and does what it says.
+#[must_use]
+pub fn main(arguments: &[String]) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _unread = error.print();
+            return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
+        }
+    };
+    log();
+    match cli.command {
+        Command::Run(arguments_of_run) => run::main(&arguments_of_run, arguments),
+        Command::Scenarios(arguments) => scenarios::main(&arguments),
+        Command::Report(arguments) => report::main(&arguments),
+        Command::Cleanup(arguments) => cleanup::main(&arguments),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "loadgen", &mut text);
+            print(&String::from_utf8_lossy(&text))
+        }
+    }
+}
+
+/// Diagnostics go to stderr; `RUST_LOG` says how many.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let _already = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+}
+
+/// Prints a result. A reader who has gone away is no failure.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(&format!("failed to write the result: {error}")),
+        _ => ExitCode::Success,
+    }
+}
+
+/// One line on stderr.
+#[expect(clippy::print_stderr, reason = "the one place where a failure is told to the user")]
+fn complain(message: &dyn Display) {
+    eprintln!("loadgen: {message}");
+}
+
+fn fail(message: &dyn Display) -> ExitCode {
+    complain(message);
+    ExitCode::CouldNotRun
+}
+
+fn misuse(message: &dyn Display) -> ExitCode {
+    complain(message);
+    ExitCode::Usage
+}
+
+fn render(report: &Report, format: Format) -> String {
+    match format {
+        Format::Json => reports::json(report),
+        Format::Text => {
+            let terminal = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let color = if terminal { reports::Color::Always } else { reports::Color::Never };
+            reports::text(report, &reports::TextOptions { color, ..reports::TextOptions::default() })
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    human::parse(text)
+}

@@ -1,0 +1,280 @@
+//! `loadgen run`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use clock::{Anchor, Clock};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use trial::plan::{Plan, Role};
+use trial::recording::{FORMAT_MAJOR, FORMAT_MINOR, Header};
+use trial::scenario::{Overrides, Scenario, redact};
+
+use super::Format;
+use crate::builtin;
+use crate::conductor::{Conductor, Outcome, RunError, Stop, isolation};
+use crate::exit_code::ExitCode;
+use crate::playback;
+use crate::progress::{Display, Progress};
+use crate::recorder::{self, Recorder};
+
+/// Flags of `loadgen run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A built-in scenario or a file
+    #[arg(long, value_name = "NAME|FILE", default_value = builtin::DEFAULT)]
+    scenario: String,
+    /// Where the workload runs
+    #[arg(long, value_enum, default_value = "local")]
+    on: Backend,
+    /// Try every combination of these values: each is an arm
+    #[arg(long, value_name = "KEY=V1,V2,…")]
+    vary: Vec<String>,
+    /// Change a setting: a dotted path into the scenario, and YAML
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Run this server instead of ours; {host} and {port} are filled in, HOST and PORT are set
+    #[arg(long, value_name = "CMD")]
+    command: Option<String>,
+    /// Run every trial arm so many times
+    #[arg(long, value_name = "N")]
+    repeat: Option<u32>,
+    /// Makes every random choice repeatable
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Validate, resolve and print the plan; touch nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How long pods may take to become ready
+    #[arg(long, value_name = "D", value_parser = super::duration, default_value = "30s")]
+    ready_timeout: Duration,
+    /// End the run after this long, whatever it is at: inconclusive
+    #[arg(long, value_name = "D", value_parser = super::duration, default_value = "30m")]
+    max_time: Duration,
+    /// Where report.json and the recording go; by default reports/runs/<run id>
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What goes to stdout
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Nothing on stderr but errors
+    #[arg(long)]
+    quiet: bool,
+    /// No moving figures on stderr
+    #[arg(long)]
+    no_progress: bool,
+}
+
+/// Backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    /// Processes on this machine under Kubernetes' rules
+    Local,
+}
+
+pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
+    let (clock, anchor) = Clock::start();
+    let plan = match plan(arguments, anchor) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    if arguments.dry_run {
+        return dry_run(&plan, arguments.format);
+    }
+    let Backend::Local = arguments.on;
+    let run = run_id(anchor, plan.seed);
+    let out = arguments.out.clone().unwrap_or_else(|| Path::new("reports/runs").join(&run));
+    let progress = Progress::new(display(arguments), trial_arms(&plan));
+    let fresh = !out.exists();
+    let header = header(&plan, &run, anchor, argv);
+    let observer = progress.clone();
+    let recorder = match Recorder::create(&out, &header, Box::new(move |event| observer.on_event(event))) {
+        Ok(recorder) => recorder,
+        Err(error) => return super::fail(&error),
+    };
+    let outcome = conduct(arguments, &plan, clock, &run, recorder, progress);
+    match outcome {
+        Ok(outcome) => conclude(arguments, &out, &outcome),
+        Err(error) => {
+            discard(&out, fresh);
+            super::fail(&error)
+        }
+    }
+}
+
+fn plan(arguments: &Args, anchor: Anchor) -> Result<Plan, ExitCode> {
+    let name = arguments.scenario.as_str();
+    let parsed = match builtin::find(name) {
+        Some(builtin) => Scenario::parse(builtin.name, builtin.yaml.as_bytes()),
+        None => match fs::read(name) {
+            Ok(bytes) => Scenario::parse(name, &bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(super::misuse(&super::scenarios::unknown(name)));
+            }
+            Err(error) => return Err(super::misuse(&format!("failed to read scenario {name}: {error}"))),
+        },
+    };
+    let command = match arguments.command.as_deref().map(shlex::split) {
+        None => None,
+        Some(Some(words)) if !words.is_empty() => Some(words),
+        Some(_) => return Err(super::misuse(&"--command: empty, or a quote is not closed")),
+    };
+    let overrides = Overrides {
+        set: arguments.set.clone(),
+        vary: arguments.vary.clone(),
+        command,
+        repeat: arguments.repeat,
+        seed: arguments.seed,
+    };
+    // A different seed each time finds more; the report says which it was.
+    let default_seed = u64::from(fastrand::Rng::with_seed(anchor.wall_ns).u32(..));
+    parsed.and_then(|scenario| scenario.plan(&overrides, default_seed)).map_err(|error| super::misuse(&error))
+}
+
+fn dry_run(plan: &Plan, format: Format) -> ExitCode {
+    let plan = plan.redacted();
+    let text = match format {
+        Format::Json => serde_json::to_string_pretty(&plan).map(|text| text + "\n").map_err(|error| error.to_string()),
+        Format::Text => serde_saphyr::to_string(&plan).map_err(|error| error.to_string()),
+    };
+    match text {
+        Ok(text) => super::print(&text),
+        Err(error) => super::fail(&format!("failed to print the plan: {error}")),
+    }
+}
+
+fn display(arguments: &Args) -> Display {
+    match (arguments.quiet, arguments.no_progress) {
+        (true, _) => Display::Off,
+        (false, true) => Display::Lines,
+        (false, false) => Display::detect(),
+    }
+}
+
+fn trial_arms(plan: &Plan) -> usize {
+    plan.arms.iter().filter(|arm| arm.role == Role::Trial).count()
+}
+
+/// Sorts by time; the tail keeps runs of the same second apart.
+fn run_id(anchor: Anchor, seed: u64) -> String {
+    let time = started_at(anchor);
+    let compact: String = time.chars().take(19).filter(|char| !matches!(char, '-' | ':')).collect();
+    let mixed = fastrand::Rng::with_seed(anchor.wall_ns ^ seed ^ u64::from(std::process::id())).u16(..);
+    format!("{compact}Z-{mixed:04x}").to_lowercase()
+}
+
+fn started_at(anchor: Anchor) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(anchor.wall_ns)).unwrap_or_default().to_string()
+}
+
+fn header(plan: &Plan, run: &str, anchor: Anchor, argv: &[String]) -> Header {
+    let nodes = plan.arms.iter().map(|arm| arm.local.nodes).max().unwrap_or(1);
+    Header {
+        format_major: FORMAT_MAJOR,
+        format_minor: FORMAT_MINOR,
+        run_id: run.to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        backend: "local".to_owned(),
+        backend_version: None,
+        nodes: cluster_local::backend::node_names(nodes),
+        agents: 1,
+        started_at: started_at(anchor),
+        epoch_wall_ns: anchor.wall_ns,
+        epoch_mono_ns: anchor.mono_ns,
+        argv: redact::arguments(argv),
+        environment: recorder::environment(),
+        plan: plan.redacted(),
+    }
+}
+
+fn conduct(
+    arguments: &Args,
+    plan: &Plan,
+    clock: Clock,
+    run: &str,
+    recorder: Recorder,
+    progress: Progress,
+) -> Result<Outcome, RunError> {
+    let start = |what| move |source| RunError::Start { what, source };
+    let executable = std::env::current_exe().map_err(start("our own executable"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(start("the runtime"))?;
+    let conductor = Conductor {
+        run: run.to_owned(),
+        clock,
+        recorder,
+        progress: progress.clone(),
+        isolation: isolation::detect(&executable),
+        executable,
+        ready_timeout: arguments.ready_timeout,
+        max_time: arguments.max_time,
+    };
+    let outcome = runtime.block_on(async {
+        let signals = signals().map_err(start("the signal handlers"))?;
+        tokio::spawn(progress.refresh());
+        conductor.run(plan, signals).await
+    });
+    // A hook that was left running may still wait for its time; nothing waits for it.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The first signal ends the run in order; a second one ends the process, and the guard cleans up.
+fn signals() -> std::io::Result<watch::Receiver<Stop>> {
+    let (sender, receiver) = watch::channel(Stop::No);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        loop {
+            let (why, code) = tokio::select! {
+                _ = interrupt.recv() => (Stop::Interrupt, ExitCode::Interrupted),
+                _ = terminate.recv() => (Stop::Terminate, ExitCode::Terminated),
+            };
+            if *sender.borrow() != Stop::No {
+                std::process::exit(i32::from(code.code()));
+            }
+            sender.send_replace(why);
+        }
+    });
+    Ok(receiver)
+}
+
+/// The report comes from the recording, by the same path as `loadgen report` takes.
+fn conclude(arguments: &Args, out: &Path, outcome: &Outcome) -> ExitCode {
+    let report = match playback::report(out) {
+        Ok(report) => report,
+        Err(error) => return super::fail(&error),
+    };
+    let file = out.join("report.json");
+    if let Err(error) = recorder::replace(&file, reports::json(&report).as_bytes()) {
+        return super::fail(&error);
+    }
+    let mut text = super::render(&report, arguments.format);
+    if arguments.format == Format::Text && !arguments.quiet {
+        text.push_str(&format!("\nReport and recording: {}\n", out.display()));
+    }
+    let printed = super::print(&text);
+    for leftover in &outcome.leftovers {
+        super::complain(&format!("clean-up is incomplete: {leftover}; `loadgen cleanup --all` tries again"));
+    }
+    match outcome.stop {
+        Stop::Interrupt => ExitCode::Interrupted,
+        Stop::Terminate => ExitCode::Terminated,
+        Stop::No | Stop::MaxTime | Stop::Failed if !outcome.leftovers.is_empty() => ExitCode::CleanupIncomplete,
+        Stop::No | Stop::MaxTime | Stop::Failed if printed != ExitCode::Success => printed,
+        Stop::No | Stop::MaxTime | Stop::Failed => report.verdict.into(),
+    }
+}
+
+/// A run that never began leaves nothing behind.
+fn discard(out: &Path, fresh: bool) {
+    let _gone = fs::remove_dir_all(out.join("recording"));
+    if fresh {
+        // Only if nothing else came to stand there meanwhile.
+        let _gone = fs::remove_dir(out);
+    }
+}

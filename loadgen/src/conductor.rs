@@ -1,0 +1,276 @@
+//! Runs the arms of a plan: each is a cluster and an engine of its own, side by side.
+//!
+//! The conductor decides when things happen, never what they mean: all that it learns goes into the recording, and
+//! the verdict comes from there.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clock::Clock;
+use cluster::{ClusterError, Emitter};
+use cluster_local::process::{Isolation, Spawner, guard::Guard};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use trial::event::{Event, ProcessRole};
+use trial::id::ArmId;
+use trial::plan::{Arm, Plan, Role};
+
+use crate::progress::Progress;
+use crate::recorder::{Recorder, RecorderError};
+
+mod arm;
+pub mod isolation;
+
+/// Arms that run at once: more would disturb each other on a laptop's few cores.
+const SIDE_BY_SIDE: usize = 4;
+
+/// Why a run is to end before its time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stop {
+    /// It is not.
+    #[default]
+    No,
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// `--max-time` is over.
+    MaxTime,
+    /// Another arm could not run.
+    Failed,
+}
+
+impl Stop {
+    /// What the recording says of it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::MaxTime => "the run's time limit",
+            Self::Failed => "another arm's failure",
+        }
+    }
+}
+
+/// Why a run could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The workload did not become ready.
+    #[error("arm {arm}: {source}")]
+    Cluster {
+        /// The arm.
+        arm: String,
+        /// Why.
+        source: ClusterError,
+    },
+    /// The load could not be started, or its engine failed.
+    #[error("arm {arm}: failed to drive load: {source}")]
+    Engine {
+        /// The arm.
+        arm: String,
+        /// Why.
+        source: engine::EngineError,
+    },
+    /// The target is no address.
+    #[error("arm {arm}: load.target {url}: {reason}")]
+    Target {
+        /// The arm.
+        arm: String,
+        /// The URL, credentials hidden.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The recording could not be written.
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
+    /// A thread or a process of our own could not be started.
+    #[error("failed to start {what}: {source}")]
+    Start {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// How a run went; what it found stands in the recording.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Why it ended before its time.
+    pub stop: Stop,
+    /// What is left of it.
+    pub leftovers: Vec<String>,
+}
+
+/// What all arms of a run share.
+#[derive(Debug)]
+pub struct Conductor {
+    /// The run's id.
+    pub run: String,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its recording.
+    pub recorder: Recorder,
+    /// Its live display.
+    pub progress: Progress,
+    /// Our own executable.
+    pub executable: PathBuf,
+    /// How pods are kept apart.
+    pub isolation: Isolation,
+    /// How long pods may take to become ready.
+    pub ready_timeout: Duration,
+    /// How long the run may take.
+    pub max_time: Duration,
+}
+
+/// What an arm needs.
+struct Shared {
+    conductor: Conductor,
+    seed: u64,
+    spawner: Spawner,
+    guard: Arc<Mutex<Guard>>,
+    stop: watch::Receiver<Stop>,
+    /// Arms that run at once.
+    places: Semaphore,
+    /// True once the first trial arm has ended, however: what a control arm waits for.
+    trial_ended: watch::Receiver<bool>,
+}
+
+impl Conductor {
+    /// Runs the plan to its end, or until `stop` says otherwise. Nothing of the run is left when this returns.
+    ///
+    /// # Errors
+    /// An arm could not begin: nothing can be said of it. The recording is closed all the same.
+    pub async fn run(self, plan: &Plan, signals: watch::Receiver<Stop>) -> Result<Outcome, RunError> {
+        let spawner = Spawner::start().map_err(|source| RunError::Start { what: "a thread", source })?;
+        let guard = Guard::start(&self.run).map_err(|source| RunError::Start { what: "the guard", source })?;
+        self.announce(&guard);
+        let max_time = self.max_time;
+        let (stopper, stop) = watch::channel(Stop::No);
+        let (trial_done, trial_ended) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            conductor: self,
+            seed: plan.seed,
+            spawner,
+            guard: Arc::new(Mutex::new(guard)),
+            stop,
+            places: Semaphore::new(SIDE_BY_SIDE),
+            trial_ended,
+        });
+        let mut arms = start_arms(plan, &shared);
+        let watcher = tokio::spawn(forward(signals, stopper.clone(), max_time));
+        let result = collect(plan, &mut arms, &stopper, &trial_done).await;
+        watcher.abort();
+        shared.conductor.progress.finish();
+        close(shared, *stopper.borrow(), result).await
+    }
+
+    fn announce(&self, guard: &Guard) {
+        let emitter = Emitter::new(self.clock, ArmId(0), self.recorder.events());
+        let own = std::process::id();
+        emitter.emit(Event::ProcessStarted { role: ProcessRole::Loadgen, pid: own, pod: None });
+        emitter.emit(Event::ProcessStarted { role: ProcessRole::Guard, pid: guard.pid(), pod: None });
+        for text in isolation::caveats(self.isolation) {
+            emitter.emit(Event::Note { pod: None, text });
+        }
+    }
+}
+
+type Arms = JoinSet<(usize, Result<Vec<String>, RunError>)>;
+
+fn start_arms(plan: &Plan, shared: &Arc<Shared>) -> Arms {
+    let mut arms = JoinSet::new();
+    for (index, arm) in plan.arms.iter().cloned().enumerate() {
+        let shared = Arc::clone(shared);
+        let id = ArmId(u16::try_from(index).unwrap_or(u16::MAX));
+        arms.spawn(async move { (index, arm::run(&shared, id, arm).await) });
+    }
+    arms
+}
+
+/// Waits for every arm. The first that cannot run stops the others.
+async fn collect(
+    plan: &Plan,
+    arms: &mut Arms,
+    stopper: &watch::Sender<Stop>,
+    trial_done: &watch::Sender<bool>,
+) -> Result<Vec<String>, RunError> {
+    let mut result = Ok(Vec::new());
+    while let Some(ended) = arms.join_next().await {
+        let Ok((index, outcome)) = ended else {
+            tracing::error!("an arm's task failed");
+            stop(stopper, Stop::Failed);
+            continue;
+        };
+        if plan.arms.get(index).is_some_and(|arm: &Arm| arm.role == Role::Trial) {
+            trial_done.send_replace(true);
+        }
+        match (outcome, &mut result) {
+            (Ok(leftovers), Ok(all)) => all.extend(leftovers),
+            (Err(error), Ok(_)) => {
+                stop(stopper, Stop::Failed);
+                result = Err(error);
+            }
+            (_, Err(_)) => {}
+        }
+    }
+    result
+}
+
+fn stop(stopper: &watch::Sender<Stop>, why: Stop) {
+    // The first reason stands.
+    stopper.send_if_modified(|now| {
+        let first = *now == Stop::No;
+        if first {
+            *now = why;
+        }
+        first
+    });
+}
+
+async fn forward(mut signals: watch::Receiver<Stop>, stopper: watch::Sender<Stop>, max_time: Duration) {
+    let signalled = async {
+        let why = signals.wait_for(|stop| *stop != Stop::No).await.map(|why| *why);
+        match why {
+            Ok(why) => why,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let why = tokio::select! {
+        why = signalled => why,
+        () = tokio::time::sleep(max_time) => Stop::MaxTime,
+    };
+    stop(&stopper, why);
+}
+
+/// Ends what the run consists of, in order: processes, then the recording.
+async fn close(
+    shared: Arc<Shared>,
+    stop: Stop,
+    result: Result<Vec<String>, RunError>,
+) -> Result<Outcome, RunError> {
+    let Some(Shared { conductor, guard, .. }) = Arc::into_inner(shared) else {
+        return Ok(Outcome { stop, leftovers: vec!["a task of the run has not ended".to_owned()] });
+    };
+    let swept = tokio::task::spawn_blocking(move || {
+        Arc::into_inner(guard).and_then(|guard| guard.into_inner().ok()).map_or_else(
+            || Err(std::io::Error::other("the guard is still in use")),
+            Guard::finish,
+        )
+    });
+    let swept = swept.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let recorder = conductor.recorder;
+    let finished = tokio::task::spawn_blocking(move || recorder.finish()).await;
+    let mut leftovers = result?;
+    if let Err(error) = swept {
+        leftovers.push(error.to_string());
+    }
+    if let Ok(finished) = finished {
+        finished?;
+    }
+    Ok(Outcome { stop, leftovers })
+}

@@ -1,0 +1,50 @@
+//! Which isolation this machine permits.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use cluster_local::process::{Isolation, Status};
+
+/// The best isolation that works here, found by trying.
+#[must_use]
+pub fn detect(executable: &Path) -> Isolation {
+    [Isolation::Pid, Isolation::UserPid]
+        .into_iter()
+        .find(|isolation| works(executable, *isolation))
+        .unwrap_or(Isolation::None)
+}
+
+/// Starts a program that does nothing, as a pod would be started.
+fn works(executable: &Path, isolation: Isolation) -> bool {
+    let Ok((mut reader, writer)) = std::io::pipe() else { return false };
+    let mut command = Command::new(executable);
+    command.args(["__shim", isolation.as_str(), "--"]).arg(executable).arg("__noop");
+    command.stdin(Stdio::from(writer)).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else { return false };
+    // The command holds the write end that would keep the pipe open.
+    drop(command);
+    let said = std::io::read_to_string(&mut reader).unwrap_or_default();
+    let _reaped = child.wait();
+    said.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .any(|status| matches!(status, Status::Exited { code: Some(0), .. }))
+}
+
+/// What a reader of the report must know of the local backend.
+#[must_use]
+pub fn caveats(isolation: Isolation) -> Vec<String> {
+    let mut caveats = vec![
+        "local backend: a pod's address outlives its process, so late connections are refused; on a cluster they \
+         may also find no route once the pod's network is gone"
+            .to_owned(),
+        "local backend: one container a pod, no sidecars; a container that ends by itself is not restarted".to_owned(),
+    ];
+    if isolation == Isolation::None {
+        caveats.push(
+            "PID namespaces are not permitted here: pods are ordinary processes, and that process 1 ignores a \
+             SIGTERM it has no handler for is emulated from /proc"
+                .to_owned(),
+        );
+    }
+    caveats
+}

@@ -1,0 +1,368 @@
+//! One arm: its events at once, its records chunk by chunk.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::attribution::{Attribution, attribute, seen};
+use super::cause::Cause;
+use super::lane::{Lane, Outcome, Summary};
+use super::timeline::{self, PodFacts};
+use super::{notes, text};
+use crate::event::{Event, TimedEvent};
+use crate::id::PodId;
+use crate::plan;
+use crate::record::Record;
+use crate::recording::Header;
+use crate::report::{self, Failure, Requests};
+use crate::settings::Disruption;
+use crate::statistics::detection_floor_secs;
+use crate::verdict::{Completed, Evidence};
+
+/// So many failures are shown one by one; all are counted.
+const FAILURES_SHOWN: usize = 100;
+
+/// An arm's fold.
+#[derive(Debug)]
+pub(super) struct Arm<'a> {
+    pub(super) plan: &'a plan::Arm,
+    header: &'a Header,
+    pub(super) pods: BTreeMap<PodId, PodFacts>,
+    load_started: Option<u64>,
+    load_ended: Option<u64>,
+    /// When the disruption began: announced, or seen by its first delete.
+    disrupted_at: Option<u64>,
+    lanes: Vec<Lane>,
+    by_class: BTreeMap<String, u64>,
+    by_phase: BTreeMap<String, u64>,
+    by_routing: BTreeMap<String, u64>,
+    pub(super) causes: BTreeMap<Cause, u64>,
+    /// The earliest failures, by a key that does not depend on the order of chunks.
+    first: BTreeMap<(u64, u8, u8, u64, u8), Record>,
+    pub(super) hits: BTreeMap<PodId, Hits>,
+    after_disruption: u64,
+    evidence: Evidence,
+}
+
+/// What happened to the requests of one pod.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Hits {
+    /// Due to it or under way on it while it was terminating.
+    pub(super) exposed: u64,
+    /// The same of requests whose pod is not known.
+    pub(super) possible: u64,
+    failed: u64,
+    late: u64,
+    /// A request failed or was late on it while it was terminating.
+    pub(super) bad: bool,
+}
+
+impl<'a> Arm<'a> {
+    /// `events` are the arm's, in order of time.
+    pub(super) fn new(plan: &'a plan::Arm, header: &'a Header, events: &[&TimedEvent]) -> Self {
+        let at = |wanted: fn(&Event) -> bool| {
+            let found = |timed: &&&TimedEvent| wanted(&timed.event);
+            (events.iter().find(found), events.iter().rev().find(found))
+        };
+        let nanos = |timed: &&TimedEvent| timed.at_ns.as_nanos();
+        let load_started = at(|event| matches!(event, Event::LoadStarted)).0.map(nanos);
+        let load_ended = at(|event| matches!(event, Event::LoadEnded)).1.map(nanos);
+        let announced =
+            at(|event| matches!(event, Event::DisruptionStarted { .. } | Event::RolloutStarted)).0.map(nanos);
+        let mut pods = timeline::pods(events, load_ended);
+        for pod in pods.values_mut() {
+            notes::complete(pod, plan.workload.termination_grace_period_seconds);
+        }
+        let deleted = pods.values().filter_map(PodFacts::deleted_at).min();
+        let mut arm = Self {
+            plan,
+            header,
+            pods,
+            load_started,
+            load_ended,
+            disrupted_at: announced.into_iter().chain(deleted).min(),
+            lanes: plan.load.lanes.iter().map(|lane| Lane::new(lane, &plan.load)).collect(),
+            by_class: BTreeMap::new(),
+            by_phase: BTreeMap::new(),
+            by_routing: BTreeMap::new(),
+            causes: BTreeMap::new(),
+            first: BTreeMap::new(),
+            hits: BTreeMap::new(),
+            after_disruption: 0,
+            evidence: Evidence::default(),
+        };
+        events.iter().for_each(|timed| arm.observe(&timed.event));
+        arm
+    }
+
+    /// Takes what events say of the measurement itself.
+    fn observe(&mut self, event: &Event) {
+        let evidence = &mut self.evidence;
+        match event {
+            Event::LaneSummary { lane, connections_opened, idle_closes, overflowed } => {
+                if let Some(lane) = self.lanes.iter_mut().find(|known| known.name == lane) {
+                    // One from each agent.
+                    let sum = lane.summary.get_or_insert_with(Summary::default);
+                    sum.connections_opened += connections_opened;
+                    sum.idle_closes += idle_closes;
+                    sum.overflowed += overflowed;
+                }
+            }
+            Event::DisruptionStarted { .. } => evidence.open_disruptions += 1,
+            Event::RolloutStarted => evidence.open_rollouts += 1,
+            Event::DisruptionEnded => evidence.open_disruptions = evidence.open_disruptions.saturating_sub(1),
+            Event::RolloutEnded => evidence.open_rollouts = evidence.open_rollouts.saturating_sub(1),
+            Event::Aborted { message } => evidence.aborted.push(message.clone()),
+            Event::Interrupted { signal } => evidence.interrupted = Some(signal.clone()),
+            Event::Completed { rows, overflowed } => {
+                let sum = evidence.completed.get_or_insert_with(Completed::default);
+                sum.rows += rows;
+                sum.overflowed += overflowed;
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts one record.
+    pub(super) fn add(&mut self, record: &Record) {
+        self.evidence.recorded += 1;
+        let Some(lane) = self.lanes.get_mut(usize::from(record.lane.0)) else {
+            self.evidence.unknown_lanes += 1;
+            return;
+        };
+        let outcome = lane.add(record);
+        if outcome == Outcome::Unsent {
+            return;
+        }
+        if record.pod.known().is_some_and(|pod| !self.pods.contains_key(&pod)) {
+            self.evidence.unknown_pods += 1;
+        }
+        self.expose(record);
+        match outcome {
+            Outcome::ClientFault => self.evidence.client_faults += 1,
+            Outcome::Failed => self.fail(record, false),
+            Outcome::Late => self.fail(record, true),
+            Outcome::Ok | Outcome::Interrupted | Outcome::Unsent => {}
+        }
+    }
+
+    /// Counts the request for the terminations that it could have been hurt by.
+    fn expose(&mut self, record: &Record) {
+        let (due, seen) = (record.intended.as_nanos(), seen(record));
+        let overlaps = |pod: &PodFacts| {
+            pod.deleted_at().is_some_and(|from| seen >= from)
+                && pod.timeline.gone_ns.is_none_or(|gone| due <= gone)
+        };
+        if let Some(id) = record.pod.known() {
+            if self.pods.get(&id).is_some_and(overlaps) {
+                self.hits.entry(id).or_default().exposed += 1;
+            }
+        } else {
+            for (id, _) in self.pods.iter().filter(|(_, pod)| overlaps(pod)) {
+                self.hits.entry(*id).or_default().possible += 1;
+            }
+        }
+    }
+
+    /// Attributes and counts a failed or late request.
+    fn fail(&mut self, record: &Record, late: bool) {
+        let found = attribute(&self.pods, self.node(record), record);
+        let cause = Cause::of(record, &found);
+        *self.by_phase.entry(found.phase.as_str().to_owned()).or_default() += 1;
+        *self.by_routing.entry(found.routing.as_str().to_owned()).or_default() += 1;
+        *self.causes.entry(cause).or_default() += 1;
+        let seen = found.seen;
+        let hurt = if found.pod.is_some() { vec![record.pod] } else { found.candidates };
+        for id in hurt {
+            let terminating = self.pods.get(&id).is_some_and(|pod| {
+                pod.deleted_at().is_some_and(|from| from <= seen)
+                    && pod.timeline.gone_ns.is_none_or(|gone| record.intended.as_nanos() <= gone)
+            });
+            if terminating {
+                let hits = self.hits.entry(id).or_default();
+                hits.bad = true;
+                // Where the pod is not known, each candidate counts as hurt, but the request as nobody's.
+                hits.failed += u64::from(!late && record.pod == id);
+                hits.late += u64::from(late && record.pod == id);
+            }
+        }
+        self.count(record, late, seen);
+        self.first.insert((seen, record.lane.0, record.agent, record.slot, record.worker), *record);
+        if self.first.len() > FAILURES_SHOWN {
+            self.first.pop_last();
+        }
+    }
+
+    fn count(&mut self, record: &Record, late: bool, seen: u64) {
+        let limit = self.header.plan.limits.schedule_lag;
+        let in_lag = record.lag_ns().is_some_and(|lag| Duration::from_nanos(lag) <= limit);
+        let before = self.is_disrupted() && self.disrupted_at.is_none_or(|from| seen < from);
+        self.after_disruption += u64::from(!before);
+        let evidence = &mut self.evidence;
+        if late {
+            evidence.late_in_lag += u64::from(in_lag);
+            evidence.late_before += u64::from(before);
+            evidence.late_in_lag_before += u64::from(before && in_lag);
+        } else {
+            evidence.failed_before += u64::from(before);
+            *self.by_class.entry(record.class.as_str().to_owned()).or_default() += 1;
+        }
+        if let Some(lane) = self.lanes.get_mut(usize::from(record.lane.0)) {
+            lane.windows.add(seen, late);
+        }
+    }
+
+    fn is_disrupted(&self) -> bool {
+        self.plan.disruption != Disruption::None
+    }
+
+    fn node(&self, record: &Record) -> Option<&'a str> {
+        self.header.nodes.get(usize::from(record.node.0)).map(String::as_str)
+    }
+
+    /// When the disruption began.
+    pub(super) const fn disrupted_at(&self) -> Option<u64> {
+        self.disrupted_at
+    }
+
+    /// The nodes that the load may have come from.
+    pub(super) fn nodes(&self) -> &'a [String] {
+        &self.header.nodes
+    }
+
+    pub(super) fn requests(&self) -> Requests {
+        self.lanes.iter().fold(Requests::default(), |sum, lane| {
+            let requests = lane.requests;
+            Requests {
+                scheduled: sum.scheduled + requests.scheduled,
+                sent: sum.sent + requests.sent,
+                ok: sum.ok + requests.ok,
+                failed: sum.failed + requests.failed,
+                late: sum.late + requests.late,
+                unsent: sum.unsent + requests.unsent,
+                interrupted: sum.interrupted + requests.interrupted,
+            }
+        })
+    }
+
+    /// What the verdict needs beyond the report.
+    pub(super) fn evidence(&self) -> Evidence {
+        let mut evidence = self.evidence.clone();
+        let names = |wanted: &dyn Fn(&PodFacts) -> bool| {
+            self.pods.values().filter(|pod| wanted(pod)).map(|pod| pod.name.clone()).collect::<Vec<_>>()
+        };
+        let silent = self.lanes.iter().filter(|lane| lane.requests.scheduled == 0);
+        evidence.silent_lanes = silent.map(|lane| lane.name.to_owned()).collect();
+        evidence.overflowed_in_lanes =
+            self.lanes.iter().filter_map(|lane| lane.summary).map(|sum| sum.overflowed).sum();
+        evidence.interrupted_requests = self.requests().interrupted - evidence.client_faults;
+        evidence.never_gone = names(&|pod| pod.deleted_at().is_some() && pod.timeline.gone_ns.is_none());
+        evidence.ended_by_themselves = names(&PodFacts::ended_by_itself);
+        evidence.reporting = names(&|pod| pod.reports);
+        evidence
+    }
+
+    /// The arm's part of the report, without its verdict.
+    pub(super) fn report(&self) -> report::Arm {
+        let disrupted = self.is_disrupted() && self.disrupted_at.is_some();
+        let floor = self.is_disrupted().then(|| self.detection_floor()).flatten();
+        report::Arm {
+            name: self.plan.name.clone(),
+            role: self.plan.role,
+            settings: serde_json::to_value(&self.plan.workload).unwrap_or_default(),
+            load: serde_json::to_value(&self.plan.load).unwrap_or_default(),
+            disruption: serde_json::to_value(&self.plan.disruption).unwrap_or_default(),
+            verdict: report::Verdict::Inconclusive,
+            reasons: vec![],
+            load_started_ns: self.load_started,
+            load_duration_ns: self
+                .load_ended
+                .zip(self.load_started)
+                .map(|(end, start)| end.saturating_sub(start)),
+            first_disruption_ns: self.disrupted_at,
+            requests: self.requests(),
+            lanes: self.lanes.iter().map(Lane::report).collect(),
+            failures_by_class: self.by_class.clone(),
+            failures_by_pod_phase: self.by_phase.clone(),
+            failures_by_routing: self.by_routing.clone(),
+            failures_before_disruption: self.evidence.failed_before + self.evidence.late_before,
+            failures: self.first.values().map(|record| self.failure(record)).collect(),
+            terminations: self.terminations(),
+            rollouts: self.rollouts(disrupted, self.after_disruption > 0),
+            detection_floor_ns: floor,
+            pods: self.pods.iter().map(|(id, pod)| self.pod(pod, self.hits.get(id))).collect(),
+            outages: self.lanes.iter().flat_map(|lane| lane.windows.report(lane.name)).collect(),
+        }
+    }
+
+    /// From the fastest lane of new connections, which shows routing and listener gaps; failing that, from the
+    /// fastest lane of kept ones, whose connections are spread over the pods.
+    fn detection_floor(&self) -> Option<u64> {
+        let best = |new: bool| {
+            let lanes = self
+                .plan
+                .load
+                .lanes
+                .iter()
+                .filter(|lane| (lane.kind == crate::settings::LaneKind::New) == new);
+            lanes.map(|lane| lane.rate).max_by(f64::total_cmp)
+        };
+        let floor = detection_floor_secs(best(true).or_else(|| best(false))?, self.plan.workload.replicas)?;
+        let floor = Duration::try_from_secs_f64(floor).ok()?;
+        u64::try_from(floor.as_nanos()).ok()
+    }
+
+    fn failure(&self, record: &Record) -> Failure {
+        let found = attribute(&self.pods, self.node(record), record);
+        let lane = self.lanes.get(usize::from(record.lane.0)).map_or("", |lane| lane.name);
+        let Attribution { phase, routing, nearest, .. } = found;
+        let class = if record.class == crate::record::Class::None { "late" } else { record.class.as_str() };
+        Failure {
+            slot: record.slot,
+            lane: lane.to_owned(),
+            agent: record.agent,
+            at_ns: found.seen,
+            intended_ns: record.intended.as_nanos(),
+            class: class.to_owned(),
+            status: (record.status != 0).then_some(record.status),
+            os_code: (record.os_code != 0).then_some(record.os_code),
+            connection: record.conn,
+            nth: record.nth,
+            pod: found.pod.map(|pod| pod.name.clone()),
+            candidates: found
+                .candidates
+                .iter()
+                .filter_map(|id| Some(self.pods.get(id)?.name.clone()))
+                .collect(),
+            pod_phase: phase,
+            routing,
+            nearest_edge: nearest.map(|(edge, _)| edge.to_owned()),
+            margin_ns: nearest.map(|(_, margin)| margin),
+            sentence: text::sentence(record, lane, self.header.agents, &found, Cause::of(record, &found)),
+        }
+    }
+
+    /// One pod's part of the report.
+    fn pod(&self, pod: &PodFacts, hits: Option<&Hits>) -> report::Pod {
+        let hits = hits.copied().unwrap_or_default();
+        let removal =
+            |node: &String| report::EndpointRemoval { node: node.clone(), removed_ns: pod.removed_at(node) };
+        let endpoint = pod.deleted_at().map(|_| self.nodes().iter().map(removal).collect());
+        report::Pod {
+            name: pod.name.clone(),
+            node: pod.node.clone(),
+            timeline: pod.timeline,
+            inferred: pod.inferred.iter().map(|edge| (*edge).to_owned()).collect(),
+            endpoint: endpoint.unwrap_or_default(),
+            main_started_ns: pod.main_started,
+            ready_ns: pod.ready,
+            post_start: pod.post_start,
+            exit: pod.exit,
+            clock_offset_ns: pod.clock_offset,
+            clock_uncertainty_ns: pod.clock_uncertainty,
+            notes: pod.notes.clone(),
+            requests_while_terminating: hits.exposed,
+            failed: hits.failed,
+            late: hits.late,
+        }
+    }
+}

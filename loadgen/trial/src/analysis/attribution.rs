@@ -1,0 +1,133 @@
+//! Whose failure it was: the pod, what it was doing, how it was routed, and the edge nearest to it.
+
+use std::collections::BTreeMap;
+
+use super::timeline::PodFacts;
+use crate::id::PodId;
+use crate::record::{Class, Flags, Record};
+use crate::report::PodPhase;
+use crate::routing::Routing;
+
+/// Sockets close before the parent is told of the exit: a cut this long before the stamp is the exit's doing.
+pub(super) const EXIT_SLACK_NS: u64 = 5_000_000;
+
+/// What is known of one failed or late request.
+#[derive(Debug)]
+pub(super) struct Attribution<'a> {
+    pub(super) pod: Option<&'a PodFacts>,
+    /// Where the pod is not known: those whose state fits.
+    pub(super) candidates: Vec<PodId>,
+    pub(super) phase: PodPhase,
+    pub(super) routing: Routing,
+    /// When it was seen: when the answer was complete, or the failure reported.
+    pub(super) seen: u64,
+    /// The moment that the phase is taken at: for cuts and refusals when they were seen; for what is reported only
+    /// after waiting (timeouts, late answers) when the request began.
+    pub(super) moment: u64,
+    /// The edge nearest to that moment, and how long after it the moment was.
+    pub(super) nearest: Option<(&'static str, i64)>,
+}
+
+/// The stamp behind an offset, in nanoseconds.
+pub(super) fn stamp(record: &Record, offset: u32) -> Option<u64> {
+    (offset != Record::UNSEEN).then(|| record.intended.as_nanos().saturating_add(u64::from(offset) * 100))
+}
+
+/// When a request began; the intended time if that was not seen.
+pub(super) fn started(record: &Record) -> u64 {
+    stamp(record, record.start).unwrap_or(record.intended.as_nanos())
+}
+
+/// When its outcome was seen.
+pub(super) fn seen(record: &Record) -> u64 {
+    stamp(record, record.end).unwrap_or_else(|| started(record))
+}
+
+/// True for what cuts a connection or refuses one, as opposed to answers and timeouts.
+pub(super) const fn is_cut(class: Class) -> bool {
+    matches!(
+        class,
+        Class::WriteBrokenPipe
+            | Class::WriteReset
+            | Class::WaitReset
+            | Class::WaitClosed
+            | Class::BodyReset
+            | Class::BodyClosed
+            | Class::H2Goaway
+            | Class::H2StreamReset
+    )
+}
+
+/// True for what shows only after waiting: late answers, timeouts, and the three seconds of an unanswered ARP.
+const fn shows_late(class: Class) -> bool {
+    matches!(
+        class,
+        Class::None
+            | Class::Dns
+            | Class::ConnectTimeout
+            | Class::ConnectUnreachable
+            | Class::WaitTimeout
+            | Class::BodyTimeout
+    )
+}
+
+/// Attributes a failed or late request. `node` is the name of the node that the load came from.
+pub(super) fn attribute<'a>(
+    pods: &'a BTreeMap<PodId, PodFacts>,
+    node: Option<&str>,
+    record: &Record,
+) -> Attribution<'a> {
+    let (seen, began) = (seen(record), started(record));
+    let moment = if shows_late(record.class) { began } else { seen };
+    let rejected = record.flags.has(Flags::REJECTED);
+    let pod = record.pod.known().and_then(|id| pods.get(&id)).filter(|_| !rejected);
+    let Some(facts) = pod else {
+        let candidates: Vec<_> =
+            pods.iter().filter(|(_, pod)| pod.is_terminating(moment)).map(|(id, _)| *id).collect();
+        let routing = if rejected { Routing::Removed } else { Routing::Unknown };
+        let phase = common_phase(candidates.iter().filter_map(|id| pods.get(id)), moment);
+        return Attribution { pod, candidates, phase, routing, seen, moment, nearest: None };
+    };
+    let exit_is_behind = is_cut(record.class)
+        && facts
+            .timeline
+            .exited_ns
+            .is_some_and(|exited| (seen..=seen.saturating_add(EXIT_SLACK_NS)).contains(&exited));
+    let nearest = edges(facts, node)
+        .filter(|(name, _)| !exit_is_behind || *name == "exited")
+        .min_by_key(|(_, at)| at.abs_diff(moment))
+        .map(|(name, at)| (name, moment.wrapping_sub(at).cast_signed()));
+    let routing = routing(facts, node, record, began);
+    Attribution { pod, candidates: vec![], phase: facts.phase(moment), routing, seen, moment, nearest }
+}
+
+/// The phase that all share; unknown where they differ or there is none.
+fn common_phase<'a>(mut pods: impl Iterator<Item = &'a PodFacts>, at: u64) -> PodPhase {
+    let Some(phase) = pods.next().map(|pod| pod.phase(at)) else {
+        return PodPhase::Unknown;
+    };
+    if pods.all(|pod| pod.phase(at) == phase) { phase } else { PodPhase::Unknown }
+}
+
+/// Every observed edge of the pod, and its removal from the rules of the load's node.
+fn edges(pod: &PodFacts, node: Option<&str>) -> impl Iterator<Item = (&'static str, u64)> {
+    let removed = node.and_then(|node| pod.removed_at(node));
+    [("main_started", pod.main_started), ("ready", pod.ready)]
+        .into_iter()
+        .chain(pod.timeline.edges())
+        .chain([("endpoint_removed", removed)])
+        .filter_map(|(name, at)| at.map(|at| (name, at)))
+}
+
+fn routing(pod: &PodFacts, node: Option<&str>, record: &Record, began: u64) -> Routing {
+    if record.flags.has(Flags::FALLBACK) {
+        return Routing::Fallback;
+    }
+    let rule = node.map_or(Routing::Unknown, |node| pod.rule(node, began));
+    let new = record.nth <= 1 && !record.flags.has(Flags::REUSED);
+    match rule {
+        // A new connection reached the pod, so the rules named it.
+        Routing::Unknown if new => Routing::Programmed,
+        rule => rule,
+    }
+}

@@ -1,0 +1,198 @@
+//! From a symptom to what lies behind it and what avoids it: the table of the design's page on measurement.
+
+use super::attribution::{Attribution, is_cut};
+use super::timeline::PodFacts;
+use crate::record::{Class, Flags, Record, Stage};
+use crate::report::PodPhase;
+
+/// So long before the exit's stamp, and after the kill, a cut is still the exit's doing.
+const EXIT_NEAR_NS: u64 = 20_000_000;
+/// A request that waited this long was being answered; a cut before that met it unread.
+const IN_FLIGHT_NS: u64 = 100_000_000;
+/// A pod that became Ready less than this ago is new.
+const YOUNG_NS: u64 = 10_000_000_000;
+
+/// What lies behind a failed or late request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Refused: the listener was closed while rules still named the pod.
+    ListenerClosedEarly,
+    /// Refused by the rules themselves: no endpoint was left.
+    NoEndpoint,
+    /// No answer, or unreachable: the address was gone while rules still named it.
+    AddressGone,
+    /// Reset on a fresh connection: it sat in the accept queue of a closing listener.
+    AcceptQueueDropped,
+    /// The server closed a kept connection while a request was on its way.
+    IdleCloseRace,
+    /// A kept connection stayed on the pod until its exit.
+    PinnedKeepAlive,
+    /// The process ended, or dropped connections, with an answer under way.
+    DrainTooShort,
+    /// SIGKILL: the grace was over.
+    GraceUsedUp,
+    /// SIGKILL: the stop signal had no effect.
+    StopIgnored,
+    /// A new pod was named before it could serve.
+    ReadyTooEarly,
+    /// An error answer from a pod that was stopping.
+    ErrorsWhileStopping,
+    /// Late on a pod that had just become Ready.
+    LateColdPod,
+    /// Late, or timed out, on a pod that was there.
+    Backlog,
+    /// The pod ended by itself.
+    Crashed,
+    /// An error that no edge of a pod explains.
+    ServiceError,
+    /// What was observed does not tell.
+    Unexplained,
+}
+
+impl Cause {
+    /// What happened, completing "because …".
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::ListenerClosedEarly => {
+                "the listener was closed while new connections were still routed to the pod"
+            }
+            Self::NoEndpoint => "no endpoint was left that a connection could be routed to",
+            Self::AddressGone => "the pod's address was gone while new connections were still routed to it",
+            Self::AcceptQueueDropped => {
+                "the connection was dropped from the accept queue when the listener closed"
+            }
+            Self::IdleCloseRace => {
+                "the server closed a kept-alive connection while a request was being written to it"
+            }
+            Self::PinnedKeepAlive => "the kept-alive connection stayed on the pod until the process ended",
+            Self::DrainTooShort => "the server stopped before the answers under way were complete",
+            Self::GraceUsedUp => "the grace was used up and the pod was killed",
+            Self::StopIgnored => {
+                "the process did not react to the stop signal and was killed at the end of its grace"
+            }
+            Self::ReadyTooEarly => "a new pod received connections before it could serve them",
+            Self::ErrorsWhileStopping => "the pod answered with errors while it was stopping",
+            Self::LateColdPod => "a pod that had just become Ready answered late",
+            Self::Backlog => {
+                "the pod was there but did not answer in time: backlog, retransmitted SYN, or overload"
+            }
+            Self::Crashed => "the pod ended by itself, without being asked to",
+            Self::ServiceError => "the service failed the request; no edge of a termination explains it",
+            Self::Unexplained => "what was observed does not tell why",
+        }
+    }
+
+    /// What avoids it.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::ListenerClosedEarly => {
+                "wait in preStop for longer than the endpoint change takes to reach every node, or go on accepting after SIGTERM"
+            }
+            Self::NoEndpoint => {
+                "run more than one replica and let a new pod be Ready before an old one is deleted"
+            }
+            Self::AddressGone => "wait longer in preStop, and go on serving while terminating",
+            Self::AcceptQueueDropped => "accept what is queued before closing the listener",
+            Self::IdleCloseRace => {
+                "announce `Connection: close` on the last answers, then linger until the client closes"
+            }
+            Self::PinnedKeepAlive => {
+                "answer with `Connection: close` (HTTP/2: GOAWAY) while draining; preStop alone does not move kept-alive clients"
+            }
+            Self::DrainTooShort => "drain for at least as long as the longest request, within the grace",
+            Self::GraceUsedUp => {
+                "raise terminationGracePeriodSeconds above preStop, drain and a margin together"
+            }
+            Self::StopIgnored => {
+                "handle SIGTERM in process 1 (no shell wrapper without exec, or an init that forwards signals)"
+            }
+            Self::ReadyTooEarly => {
+                "give the pod a readiness probe that fails until it serves, and minReadySeconds"
+            }
+            Self::ErrorsWhileStopping => "keep dependencies up until the last request is answered",
+            Self::LateColdPod => "warm up before becoming Ready, and set minReadySeconds",
+            Self::Backlog => {
+                "leave more headroom while pods are replaced: more replicas, or a surge instead of unavailability"
+            }
+            Self::Crashed => "look into the pod's log: this is no matter of rollouts",
+            Self::ServiceError => "look into the service's log: this is no matter of rollouts",
+            Self::Unexplained => "record the pod's own lifecycle, or its clock, to tell",
+        }
+    }
+
+    /// Finds the cause of a failed or late request.
+    pub(super) fn of(record: &Record, found: &Attribution<'_>) -> Self {
+        if record.flags.has(Flags::REJECTED) {
+            return Self::NoEndpoint;
+        }
+        let Some(pod) = found.pod else {
+            return if record.class == Class::None { Self::Backlog } else { Self::Unexplained };
+        };
+        if pod.is_down_by_itself(found.moment, EXIT_NEAR_NS) {
+            return Self::Crashed;
+        }
+        let stopping = !matches!(found.phase, PodPhase::Starting | PodPhase::Serving | PodPhase::Unknown);
+        let new = found.phase == PodPhase::Starting
+            || (found.phase == PodPhase::Serving
+                && pod.ready.is_some_and(|ready| found.moment.saturating_sub(ready) < YOUNG_NS));
+        match record.class {
+            Class::None if new => Self::LateColdPod,
+            Class::None => Self::Backlog,
+            Class::ConnectRefused | Class::Http4xx | Class::Http5xx | Class::StatusUnexpected if new => {
+                Self::ReadyTooEarly
+            }
+            Class::ConnectRefused if found.phase == PodPhase::IpGone => Self::AddressGone,
+            Class::ConnectRefused if stopping => Self::ListenerClosedEarly,
+            Class::Http4xx | Class::Http5xx | Class::StatusUnexpected if stopping => {
+                Self::ErrorsWhileStopping
+            }
+            Class::ConnectTimeout | Class::ConnectUnreachable | Class::WaitTimeout | Class::BodyTimeout => {
+                Self::of_silence(found, pod)
+            }
+            class if is_cut(class) => Self::of_cut(record, found, pod, stopping),
+            Class::Dns | Class::Tls => Self::Unexplained,
+            _ => Self::ServiceError,
+        }
+    }
+
+    /// Nothing came back.
+    fn of_silence(found: &Attribution<'_>, pod: &PodFacts) -> Self {
+        let gone = matches!(found.phase, PodPhase::IpGone | PodPhase::Exited);
+        // The address went away while the client waited.
+        let went = pod.timeline.ip_gone_ns.is_some_and(|gone| (found.moment..=found.seen).contains(&gone));
+        if gone || went { Self::AddressGone } else { Self::Backlog }
+    }
+
+    /// The connection was cut.
+    fn of_cut(record: &Record, found: &Attribution<'_>, pod: &PodFacts, stopping: bool) -> Self {
+        let timeline = &pod.timeline;
+        let fresh = record.nth <= 1 && !record.flags.has(Flags::REUSED);
+        let waited = u64::from(record.end.saturating_sub(record.write_done)) * 100;
+        let in_flight = record.stage == Stage::Body
+            || record.first_byte != Record::UNSEEN
+            || (record.write_done != Record::UNSEEN
+                && record.end != Record::UNSEEN
+                && waited >= IN_FLIGHT_NS);
+        let distance = |edge: Option<u64>| edge.map(|edge| edge.abs_diff(found.seen));
+        let at_exit =
+            timeline.exited_ns.is_some_and(|exited| exited <= found.seen.saturating_add(EXIT_NEAR_NS))
+                || timeline.killed_ns.is_some_and(|killed| killed <= found.seen);
+        let listener_is_nearer = distance(timeline.listener_closed_ns)
+            .is_some_and(|near| distance(timeline.exited_ns).is_none_or(|exit| near < exit));
+        if fresh && !in_flight && listener_is_nearer {
+            return Self::AcceptQueueDropped;
+        }
+        if at_exit && pod.was_killed() {
+            return if pod.ignored_stop() { Self::StopIgnored } else { Self::GraceUsedUp };
+        }
+        match (in_flight, at_exit, fresh) {
+            (true, _, _) if at_exit || stopping => Self::DrainTooShort,
+            (false, true, false) => Self::PinnedKeepAlive,
+            (false, _, true) if at_exit || stopping => Self::AcceptQueueDropped,
+            (false, false, false) => Self::IdleCloseRace,
+            _ => Self::ServiceError,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The counts and distributions of one lane.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::outages::Windows;
+use crate::record::{Class, Record};
+use crate::report::{self, LagQuantiles, Quantiles, Requests};
+use crate::settings;
+
+/// What became of a slot, in the sums of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Unsent,
+    Ok,
+    Late,
+    /// Failed by the service.
+    Failed,
+    /// Not the service's doing: a fault of the measuring client.
+    ClientFault,
+    /// The end of the run came first, or the record shows no outcome.
+    Interrupted,
+}
+
+/// One lane's fold. Its size does not grow with the number of records.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) name: &'static str,
+    /// Beyond this an answer is late, from the intended time.
+    late_over: Duration,
+    pub(super) requests: Requests,
+    pub(super) windows: Windows,
+    latency: Distribution,
+    lag: Distribution,
+    first_requests: u64,
+    pub(super) summary: Option<Summary>,
+}
+
+/// Totals that the engine told.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Summary {
+    pub(super) connections_opened: u64,
+    pub(super) idle_closes: u64,
+    pub(super) overflowed: u64,
+}
+
+/// Values in units of 100 ns, to three digits, and the exact maximum.
+#[derive(Debug, Default)]
+struct Distribution {
+    // Absent until the first value, and should its fixed bounds ever be refused.
+    histogram: Option<Histogram<u64>>,
+    max: u64,
+    seen: bool,
+}
+
+impl Distribution {
+    fn record(&mut self, units: u32) {
+        let value = u64::from(units);
+        (self.seen, self.max) = (true, self.max.max(value));
+        if self.histogram.is_none() {
+            self.histogram = Histogram::new_with_bounds(1, u64::from(u32::MAX), 3).ok();
+        }
+        if let Some(histogram) = &mut self.histogram {
+            histogram.saturating_record(value);
+        }
+    }
+
+    fn quantile(&self, quantile: f64) -> u64 {
+        self.histogram
+            .as_ref()
+            .map_or(self.max, |histogram| histogram.value_at_quantile(quantile).min(self.max))
+            * 100
+    }
+}
+
+impl Lane {
+    pub(super) fn new(lane: &settings::Lane, load: &settings::Load) -> Self {
+        Self {
+            name: lane.kind.as_str(),
+            late_over: lane.delay.saturating_add(load.late_over),
+            requests: Requests::default(),
+            windows: Windows::default(),
+            latency: Distribution::default(),
+            lag: Distribution::default(),
+            first_requests: 0,
+            summary: None,
+        }
+    }
+
+    /// Counts a record, and says what became of it.
+    pub(super) fn add(&mut self, record: &Record) -> Outcome {
+        let outcome = self.outcome(record);
+        let requests = &mut self.requests;
+        requests.scheduled += 1;
+        if outcome == Outcome::Unsent {
+            requests.unsent += 1;
+            return outcome;
+        }
+        requests.sent += 1;
+        match outcome {
+            Outcome::Ok => requests.ok += 1,
+            Outcome::Late => requests.late += 1,
+            Outcome::Failed => requests.failed += 1,
+            Outcome::ClientFault | Outcome::Interrupted | Outcome::Unsent => requests.interrupted += 1,
+        }
+        if record.start != Record::UNSEEN {
+            self.lag.record(record.start);
+        }
+        if matches!(outcome, Outcome::Ok | Outcome::Late) {
+            self.latency.record(record.end);
+        }
+        self.first_requests += u64::from(record.nth == 1 && record.conn > 0);
+        outcome
+    }
+
+    fn outcome(&self, record: &Record) -> Outcome {
+        if record.is_unsent() {
+            return Outcome::Unsent;
+        }
+        match record.class {
+            class if class.is_client_fault() => Outcome::ClientFault,
+            Class::Interrupted => Outcome::Interrupted,
+            Class::None => match record.latency_ns() {
+                None => Outcome::Interrupted,
+                Some(nanos) if Duration::from_nanos(nanos) > self.late_over => Outcome::Late,
+                Some(_) => Outcome::Ok,
+            },
+            _ => Outcome::Failed,
+        }
+    }
+
+    pub(super) fn report(&self) -> report::Lane {
+        let latency = self.latency.seen.then(|| Quantiles {
+            p50: self.latency.quantile(0.5),
+            p90: self.latency.quantile(0.9),
+            p99: self.latency.quantile(0.99),
+            p999: self.latency.quantile(0.999),
+            max: self.latency.max * 100,
+        });
+        let lag = self.lag.seen.then(|| LagQuantiles {
+            p50: self.lag.quantile(0.5),
+            p99: self.lag.quantile(0.99),
+            max: self.lag.max * 100,
+        });
+        report::Lane {
+            name: self.name.to_owned(),
+            requests: self.requests,
+            latency_ns: latency,
+            schedule_lag_ns: lag,
+            connections_opened: self
+                .summary
+                .map_or(self.first_requests, |summary| summary.connections_opened),
+            idle_closes: self.summary.map(|summary| summary.idle_closes),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a reader should know about how a pod ended.
+
+use super::timeline::PodFacts;
+use crate::event::HookOutcome;
+
+/// Completes the pod's notes with what its edges say together; the most telling first.
+pub(super) fn complete(pod: &mut PodFacts, spec_grace: u64) {
+    let grace = pod.grace_seconds.unwrap_or(spec_grace);
+    let told = std::mem::take(&mut pod.notes);
+    for note in [ending(pod, grace), hook(pod, grace)].into_iter().flatten().chain(told) {
+        // The hook's own event said it already, and better.
+        let twice = note.starts_with("FailedPreStopHook: ")
+            && matches!(pod.pre_stop, Some(HookOutcome::Failed { .. }));
+        if !twice {
+            pod.note(note);
+        }
+    }
+}
+
+fn ending(pod: &PodFacts, grace: u64) -> Option<String> {
+    let timeline = &pod.timeline;
+    let signal = pod.stop_signal.as_deref().unwrap_or("SIGTERM");
+    if pod.exited_by_itself() {
+        return Some(format!("ended by itself ({}) before anything asked it to", pod.exit_text()));
+    }
+    if pod.ignored_stop() {
+        let why = if pod.handled == Some(false) {
+            format!(": process 1 has no handler for {signal}")
+        } else {
+            String::new()
+        };
+        return Some(format!("ignored {signal}, used its full grace ({grace} s){why}"));
+    }
+    if timeline.sigterm_ns.is_some() && pod.was_killed() {
+        let after = if pod.reported_stopping { "" } else { " (it did not begin to drain)" };
+        return Some(format!("did not finish in its grace ({grace} s) after {signal}, killed{after}"));
+    }
+    if timeline.sigterm_ns.is_none() && timeline.exited_ns.is_some() && pod.deleted_at().is_some() {
+        return Some(format!("ended ({}) without a {signal} that was observed", pod.exit_text()));
+    }
+    pod.drain_timed_out
+        .then(|| "its drain ran into its own time limit with requests or connections left".to_owned())
+}
+
+fn hook(pod: &PodFacts, grace: u64) -> Option<String> {
+    match pod.pre_stop.as_ref()? {
+        HookOutcome::Completed => None,
+        HookOutcome::Failed { message } => {
+            Some(format!("FailedPreStopHook ({message}): SIGTERM came at once, without the wait"))
+        }
+        HookOutcome::Overran => {
+            Some(format!("preStop was not over when the grace ({grace} s) was: SIGTERM came all the same"))
+        }
+    }
+}

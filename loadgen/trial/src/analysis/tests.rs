@@ -1,0 +1,5 @@
+mod doubts;
+mod properties;
+mod rules;
+mod symptoms;
+mod timeline;

@@ -1,0 +1,175 @@
+//! The order of the verdict.
+
+use crate::analysis::testing::{NEW, REUSED, Recording, Stop, arm};
+use crate::event::Event;
+use crate::plan::Role;
+use crate::record::{Class, Flags, Record};
+use crate::report::{Report, Verdict};
+use crate::settings::{Allowed, ArmsExpected, Edge, TimelineExpectation};
+
+fn clean() -> Recording {
+    Recording::of(&Stop::default())
+}
+
+fn refused(recording: Recording, at: u64) -> Recording {
+    recording.failed(NEW, 0, at, 1, 1, Class::ConnectRefused)
+}
+
+#[track_caller]
+fn judged(report: &Report, verdict: Verdict, reason: &str) {
+    assert_eq!(report.verdict, verdict, "{:?}", report.reasons);
+    assert!(report.reasons.iter().any(|given| given.contains(reason)), "{reason}: {:?}", report.reasons);
+}
+
+/// Arms of these roles, each with a clean scene; `hurt` says which of them fail a request.
+fn arms(roles: &[(&str, Role)], hurt: &[usize]) -> Recording {
+    let plans = roles.iter().map(|(name, role)| arm(name, *role)).collect();
+    let mut recording = Recording::empty(plans);
+    for index in 0..roles.len() {
+        recording = recording.scene(&Stop::default());
+        if hurt.contains(&index) {
+            recording = refused(recording, 4_100);
+        }
+        recording = recording.next_arm();
+    }
+    recording
+}
+
+#[test]
+fn a_failure_of_the_service_fails_even_where_slots_were_unsent_and_the_recording_ends_early() {
+    let unsent = |record: &mut Record| record.flags.set(Flags::UNSENT);
+    let report = refused(clean(), 4_100).request(NEW, 1, 4_000, 1, 1, unsent).analyse();
+    judged(&report, Verdict::Fail, "1 of 376 requests failed: 1 connect-refused");
+    assert_eq!(report.exit_code, 3);
+    assert!(report.reasons[0].contains("failed") && report.reasons[1].starts_with("the first was request"));
+    judged(&report, Verdict::Fail, "never sent");
+}
+
+#[test]
+fn what_is_accepted_does_not_fail() {
+    for (allowed, verdict) in [
+        (Allowed::AtMost(0), Verdict::Fail),
+        (Allowed::AtMost(1), Verdict::Pass),
+        (Allowed::Any, Verdict::Pass),
+    ] {
+        let mut recording = refused(clean(), 4_100);
+        recording.header.plan.expect.failed = allowed;
+        judged(&recording.report(), verdict, "1 of 376 requests failed");
+    }
+}
+
+#[test]
+fn lateness_counts_only_where_the_schedule_was_kept() {
+    let late = clean().answered(NEW, 1, 4_000, 1_500, 1);
+    judged(&late.report(), Verdict::Fail, "1 of 376 requests answered late");
+    let lagging = clean().request(NEW, 1, 4_000, 1_500, 1, |record| {
+        (record.stage, record.start) = (crate::record::Stage::Done, 4_000_000);
+    });
+    judged(&lagging.clone().report(), Verdict::Inconclusive, "1 request answered late had been sent late");
+    assert_eq!(lagging.arm_report().requests.late, 1, "it is late all the same");
+}
+
+#[test]
+fn late_requests_count_in_excess_of_the_control_arms() {
+    let plans = vec![arm("trial", Role::Trial), arm("control", Role::Control)];
+    let mut recording =
+        Recording::empty(plans).scene(&Stop::default()).answered(NEW, 1, 4_000, 1_500, 1).next_arm();
+    recording = recording.scene(&Stop::default()).answered(NEW, 1, 4_000, 1_500, 1);
+    // As many as without a disruption: not its doing, but nothing is proved on such a machine.
+    recording
+        .events
+        .retain(|timed| timed.arm.0 == 0 || !matches!(timed.event, Event::DeleteRequested { .. }));
+    let report = recording.report();
+    assert_eq!(report.arms[0].verdict, Verdict::Pass, "{:?}", report.arms[0].reasons);
+    judged(&report, Verdict::Inconclusive, "the control arm control did not hold");
+}
+
+#[test]
+fn failures_before_the_disruption_alone_prove_nothing_about_it() {
+    judged(
+        &refused(clean(), 1_000).report(),
+        Verdict::Inconclusive,
+        "without any disruption: fix that first",
+    );
+    let both = refused(refused(clean(), 1_000), 4_100).report();
+    judged(&both, Verdict::Fail, "1 of these before the disruption began, 1 after");
+    assert_eq!(both.arms[0].failures_before_disruption, 1);
+}
+
+#[test]
+fn a_failing_control_makes_the_run_inconclusive_but_never_hides_a_failing_trial() {
+    let roles = [("trial", Role::Trial), ("control", Role::Control)];
+    judged(&arms(&roles, &[1]).report(), Verdict::Inconclusive, "the control arm control did not hold: 1 of");
+    judged(&arms(&roles, &[0, 1]).report(), Verdict::Fail, "arm trial: 1 of");
+    assert_eq!(arms(&roles, &[1]).report().arms[1].verdict, Verdict::Fail);
+}
+
+#[test]
+fn a_negative_control_must_fail() {
+    let roles = [("trial", Role::Trial), ("dies", Role::NegativeControl)];
+    let report = arms(&roles, &[1]).report();
+    judged(&report, Verdict::Pass, "arm trial: 0 of 375 requests failed");
+    assert_eq!(
+        (report.arms[1].verdict, report.arms[1].reasons.as_slice()),
+        (Verdict::Pass, &["failed 1 request, as it must".to_owned()][..])
+    );
+    judged(&arms(&roles, &[]).report(), Verdict::Inconclusive, "the negative control failed no request");
+    judged(&arms(&roles, &[0]).report(), Verdict::Fail, "arm trial: 1 of 376");
+}
+
+#[test]
+fn any_arm_is_enough_where_that_is_expected() {
+    let roles = [("a", Role::Trial), ("b", Role::Trial)];
+    let mut recording = arms(&roles, &[0]);
+    judged(&recording.clone().report(), Verdict::Fail, "arm a: 1 of");
+    recording.header.plan.expect.arms = ArmsExpected::Any;
+    judged(&recording.clone().report(), Verdict::Pass, "1 of 2 trial arms passed");
+    let mut all = arms(&roles, &[0, 1]);
+    all.header.plan.expect.arms = ArmsExpected::Any;
+    judged(&all.report(), Verdict::Fail, "arm b: 1 of");
+    // Killed during the second arm: the pass of the first is not the run's.
+    let mut killed = recording.completed();
+    killed.events.retain(|timed| timed.arm.0 == 1 || !matches!(timed.event, Event::Completed { .. }));
+    judged(&killed.analyse(), Verdict::Inconclusive, "arm a: the recording ends early");
+}
+
+fn expecting(edge: Edge, after: Edge, seconds: f64, within: f64) -> Recording {
+    let mut recording = clean();
+    recording.header.plan.expect.timeline = vec![TimelineExpectation { edge, after, seconds, within }];
+    recording.header.plan.expect.failed = Allowed::Any;
+    recording
+}
+
+#[test]
+fn an_expected_interval_holds_or_fails_with_numbers() {
+    let held = expecting(Edge::Sigterm, Edge::PreStopStarted, 1.0, 0.3).report();
+    judged(&held, Verdict::Pass, "1 expected interval held on every terminated pod");
+    let off = expecting(Edge::Sigterm, Edge::PreStopStarted, 5.0, 0.3).report();
+    judged(&off, Verdict::Fail, "web-0: sigterm came 1.00 s after preStopStarted, expected 5 ± 0.3 s");
+    let backwards = expecting(Edge::PreStopStarted, Edge::Sigterm, 1.0, 0.3).report();
+    judged(&backwards, Verdict::Fail, "came -1.00 s after");
+}
+
+#[test]
+fn an_edge_that_was_not_observed_is_inconclusive_and_one_that_was_ruled_out_fails() {
+    let mut unobserved = expecting(Edge::Exited, Edge::Sigterm, 1.0, 0.3);
+    unobserved.events.retain(|timed| !matches!(timed.event, Event::StopSignal { .. }));
+    judged(&unobserved.report(), Verdict::Inconclusive, "web-0: sigterm was not observed");
+    let alive = expecting(Edge::Killed, Edge::T0, 2.0, 0.3).report();
+    judged(&alive, Verdict::Fail, "web-0: killed did not happen");
+    let mut undrained = expecting(Edge::Drained, Edge::Sigterm, 1.0, 0.3);
+    undrained.events.retain(|timed| {
+        !matches!(&timed.event, Event::Lifecycle { report: contract::lifecycle::Event::Drained { .. }, .. })
+    });
+    judged(&undrained.report(), Verdict::Fail, "web-0: drained did not happen");
+}
+
+#[test]
+fn a_run_without_a_trial_arm_is_inconclusive() {
+    judged(
+        &arms(&[("control", Role::Control)], &[]).report(),
+        Verdict::Inconclusive,
+        "no trial arm was planned",
+    );
+    assert_eq!(clean().failed(REUSED, 0, 4_100, 1, 3, Class::WaitReset).arm_report().verdict, Verdict::Fail);
+}

@@ -1,0 +1,169 @@
+//! One test a row of the design's table of symptoms.
+
+use crate::analysis::Cause;
+use crate::analysis::testing::{NEW, REUSED, Recording, SLOW, Stop};
+use crate::event::Event;
+use crate::id::PodId;
+use crate::record::{Class, Flags};
+use crate::report::{Failure, PodPhase};
+use crate::routing::Routing;
+
+#[track_caller]
+fn because(failure: &Failure, cause: Cause) {
+    assert!(failure.sentence.contains(cause.text()), "{}", failure.sentence);
+    assert!(failure.sentence.contains(cause.remedy()), "{}", failure.sentence);
+}
+
+/// Killed at the end of its grace, 5 s after SIGTERM.
+fn killed() -> Stop {
+    Stop { drained: None, killed: Some(5_000), ..Stop::default() }
+}
+
+#[test]
+fn refused_while_the_rules_still_name_the_pod_is_a_listener_closed_too_early() {
+    let stop = Stop { removed: Some(4_500), ..Stop::default() };
+    let failure = Recording::of(&stop).failed(NEW, 0, 4_100, 1, 1, Class::ConnectRefused).failure();
+    because(&failure, Cause::ListenerClosedEarly);
+    assert_eq!((failure.pod_phase, failure.routing), (PodPhase::ListenerClosed, Routing::Programmed));
+    assert_eq!(failure.pod.as_deref(), Some("web-0"));
+    assert_eq!(
+        (failure.nearest_edge.as_deref(), failure.margin_ns),
+        (Some("listener_closed"), Some(95_000_000))
+    );
+}
+
+#[test]
+fn unreachable_or_silent_after_the_address_went_is_an_address_that_is_gone() {
+    let stop = Stop { removed: Some(5_500), ..Stop::default() };
+    for class in [Class::ConnectTimeout, Class::ConnectUnreachable] {
+        let failure = Recording::of(&stop).failed(NEW, 0, 5_200, 3_000, 1, class).failure();
+        because(&failure, Cause::AddressGone);
+        // When it began counts: seen, it was long gone from everywhere.
+        assert_eq!((failure.pod_phase, failure.routing), (PodPhase::IpGone, Routing::Programmed));
+        assert_eq!(failure.nearest_edge.as_deref(), Some("ip_gone"));
+    }
+}
+
+#[test]
+fn rejected_by_the_rules_is_nobodys_refusal_and_names_the_terminating_pods() {
+    let failure = Recording::of(&Stop::default())
+        .request(NEW, PodId::NONE.0, 4_100, 1, 0, |record| {
+            record.class = Class::ConnectRefused;
+            record.flags.set(Flags::REJECTED);
+        })
+        .failure();
+    because(&failure, Cause::NoEndpoint);
+    assert_eq!((failure.pod, failure.routing), (None, Routing::Removed));
+    assert_eq!((failure.candidates, failure.pod_phase), (vec!["web-0".to_owned()], PodPhase::ListenerClosed));
+}
+
+#[test]
+fn reset_right_after_connecting_is_a_dropped_accept_queue() {
+    let failure = Recording::of(&Stop::default()).failed(NEW, 0, 4_003, 4, 1, Class::WaitReset).failure();
+    because(&failure, Cause::AcceptQueueDropped);
+    assert_eq!(failure.nearest_edge.as_deref(), Some("listener_closed"));
+}
+
+#[test]
+fn closed_on_idle_reuse_is_the_close_race() {
+    for class in [Class::WaitClosed, Class::WaitReset, Class::WriteBrokenPipe, Class::WriteReset] {
+        let failure = Recording::of(&Stop::default()).failed(REUSED, 0, 4_300, 1, 57, class).failure();
+        because(&failure, Cause::IdleCloseRace);
+        assert_eq!((failure.pod_phase, failure.routing), (PodPhase::ListenerClosed, Routing::Removed));
+        assert!(failure.sentence.contains("57th on its connection"), "{}", failure.sentence);
+    }
+}
+
+#[test]
+fn a_kept_connection_cut_at_the_exit_was_pinned() {
+    let failure = Recording::of(&Stop::default()).failed(REUSED, 0, 4_998, 1, 57, Class::WaitReset).failure();
+    because(&failure, Cause::PinnedKeepAlive);
+    assert_eq!(failure.routing, Routing::Removed);
+    // 2 ms before the stamp of the exit, which the sockets' end precedes.
+    assert_eq!((failure.nearest_edge.as_deref(), failure.margin_ns), (Some("exited"), Some(-2_000_000)));
+    assert_eq!(failure.pod_phase, PodPhase::ListenerClosed, "phases go by the stamps");
+    assert!(
+        failure.sentence.contains(
+            "994 ms after SIGTERM of pod web-0: reset while waiting for the answer; the pod exited 2 ms after"
+        ),
+        "{}",
+        failure.sentence
+    );
+}
+
+#[test]
+fn cut_in_the_middle_of_an_answer_is_a_drain_that_was_too_short() {
+    for class in [Class::BodyReset, Class::BodyClosed, Class::WaitReset] {
+        let failure = Recording::of(&Stop::default()).failed(SLOW, 0, 3_500, 1_502, 3, class).failure();
+        because(&failure, Cause::DrainTooShort);
+        assert_eq!(failure.pod_phase, PodPhase::Exited);
+        assert!(failure.sentence.contains("the pod exited 1 ms before"), "{}", failure.sentence);
+    }
+}
+
+#[test]
+fn cut_by_a_kill_is_a_grace_used_up() {
+    let failure = Recording::of(&killed()).failed(SLOW, 0, 3_500, 1_501, 3, Class::WaitReset).failure();
+    because(&failure, Cause::GraceUsedUp);
+}
+
+#[test]
+fn cut_by_a_kill_after_an_ignored_signal_says_so() {
+    let stop = Stop { handled: Some(false), listener_closed: None, ..killed() };
+    let failure = Recording::of(&stop).failed(REUSED, 0, 4_999, 2, 3, Class::WaitReset).failure();
+    because(&failure, Cause::StopIgnored);
+}
+
+#[test]
+fn late_from_a_pod_just_ready_is_a_cold_pod_and_else_a_backlog() {
+    let cold =
+        Recording::of(&Stop::default()).pod_ready_at(3, 3_500).answered(NEW, 3, 4_000, 1_200, 1).failure();
+    because(&cold, Cause::LateColdPod);
+    assert_eq!((cold.class.as_str(), cold.pod_phase), ("late", PodPhase::Serving));
+    assert!(cold.sentence.contains("answered 1.200 s after it was due"), "{}", cold.sentence);
+    let mut old = Recording::of(&Stop::default()).answered(NEW, 0, 3_950, 1_200, 1);
+    old.events.retain(|timed| !matches!(timed.event, Event::PodReady { .. }));
+    because(&old.failure(), Cause::Backlog);
+}
+
+#[test]
+fn the_delay_of_a_lane_is_not_lateness() {
+    let arm = Recording::of(&Stop::default()).answered(SLOW, 1, 4_000, 2_900, 3).arm_report();
+    assert_eq!(arm.requests.late, 0);
+    let arm = Recording::of(&Stop::default()).answered(SLOW, 1, 4_000, 3_100, 3).arm_report();
+    assert_eq!(arm.requests.late, 1);
+}
+
+#[test]
+fn errors_and_refusals_from_a_new_pod_mean_ready_too_early() {
+    for class in [Class::Http5xx, Class::ConnectRefused] {
+        let failure = Recording::of(&Stop::default())
+            .pod_ready_at(3, 3_500)
+            .failed(NEW, 3, 3_510, 1, 1, class)
+            .failure();
+        because(&failure, Cause::ReadyTooEarly);
+        let starting = Recording::of(&Stop::default())
+            .pod_ready_at(3, 3_500)
+            .failed(NEW, 3, 3_400, 1, 1, class)
+            .failure();
+        assert_eq!(starting.pod_phase, PodPhase::Starting);
+    }
+}
+
+#[test]
+fn errors_while_stopping_are_told_from_errors_of_the_service() {
+    let stopping = Recording::of(&Stop::default()).failed(REUSED, 0, 4_500, 1, 3, Class::Http5xx).failure();
+    because(&stopping, Cause::ErrorsWhileStopping);
+    let mut serving = Recording::of(&Stop::default()).failed(REUSED, 1, 4_500, 1, 3, Class::BodyCorrupt);
+    serving.events.retain(|timed| !matches!(timed.event, Event::PodReady { .. }));
+    because(&serving.failure(), Cause::ServiceError);
+}
+
+#[test]
+fn a_pod_that_ends_by_itself_is_a_crash() {
+    let failure = Recording::of(&Stop::default())
+        .event(4_000, Event::Exited { pod: PodId(1), code: Some(1), signal: None })
+        .failed(REUSED, 1, 3_999, 1, 3, Class::WaitReset)
+        .failure();
+    because(&failure, Cause::Crashed);
+}

@@ -1,0 +1,13 @@
+//! Renderers, over sample reports.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do; the lints' exemption reaches test functions only"
+)]
+
+mod builder;
+mod document;
+mod samples;
+mod schema;
+mod text;
