@@ -257,10 +257,8 @@ async fn close(
         return Ok(Outcome { stop, leftovers: vec!["a task of the run has not ended".to_owned()] });
     };
     let swept = tokio::task::spawn_blocking(move || {
-        Arc::into_inner(guard).and_then(|guard| guard.into_inner().ok()).map_or_else(
-            || Err(std::io::Error::other("the guard is still in use")),
-            Guard::finish,
-        )
+        let mut guard = guard.lock().map_err(|_| std::io::Error::other("the guard's handle is broken"))?;
+        guard.finish()
     });
     let swept = swept.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     let recorder = conductor.recorder;

@@ -102,9 +102,7 @@ mod tests {
             rows: vec![["new", "1,000", "1.20 ms"].map(Cell::new).to_vec()],
         };
         assert_eq!(table.lines(Color::Never, 40), ["lane   sent      p99", "new   1,000  1.20 ms"]);
-        assert_eq!(
-            table.lines(Color::Never, 14),
-            ["lane  sent", "new  1,000", "lane     p99", "new  1.20 ms"]
-        );
+        let below = ["lane   sent", "new   1,000", "lane      p99", "new   1.20 ms"];
+        assert_eq!(table.lines(Color::Never, 14), below);
     }
 }

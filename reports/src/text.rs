@@ -13,6 +13,7 @@ use trial::plan::Role;
 use trial::report::Report;
 
 use crate::style::{Color, Style};
+use crate::wrap::cut;
 use page::Page;
 
 /// How to render.
@@ -51,7 +52,8 @@ pub fn text(report: &Report, options: &TextOptions) -> String {
     for arm in &trials {
         if trials.len() > 1 {
             page.blank();
-            page.spans(&[(Style::Heading, "━━ "), (Style::Heading, &arm.name)]);
+            let name = cut(&arm.name, page.width() - 3);
+            page.spans(&[(Style::Heading, "━━ "), (Style::Heading, &name)]);
             for reason in arm.reasons.iter().take(3).filter(|reason| !report.reasons.contains(reason)) {
                 page.sentence(Style::Plain, "   ", "   ", reason);
             }

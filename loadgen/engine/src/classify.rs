@@ -23,6 +23,7 @@ pub(crate) enum Ending {
 
 /// What was seen of a request by its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent observations, each of which was made or not")]
 pub(crate) struct Seen {
     /// The connection was established.
     pub(crate) connected: bool,

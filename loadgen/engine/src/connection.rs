@@ -21,7 +21,7 @@ use crate::lane::Lane;
 use crate::pool::{Home, Numbered};
 use crate::stream::{Notes, NotingStream};
 
-/// A peer that was asked to close has this long to do it, so that it and not we holds TIME_WAIT: at a connection
+/// A peer that was asked to close has this long to do it, so that it and not we holds `TIME_WAIT`: at a connection
 /// per request we would run out of ports.
 const PEER_CLOSES_WITHIN: Duration = Duration::from_millis(250);
 

@@ -73,19 +73,17 @@ impl<C: Numbered> Pool<C> {
 
     /// The connection of that number was closed by the peer: removes and returns it if it is idle here.
     pub(crate) fn closed(&mut self, home: Home, number: u32) -> Option<C> {
-        match home {
-            Some(place) => match &self.places[place] {
-                Place::Idle(connection) if connection.number() == number => {
-                    let connection = self.occupy(place);
-                    self.vacate(home);
-                    connection
-                }
-                _ => None,
-            },
-            None => {
-                let index = self.extras.iter().position(|extra| extra.number() == number)?;
-                Some(self.extras.swap_remove(index))
+        let Some(place) = home else {
+            let index = self.extras.iter().position(|extra| extra.number() == number)?;
+            return Some(self.extras.swap_remove(index));
+        };
+        match &self.places[place] {
+            Place::Idle(connection) if connection.number() == number => {
+                let connection = self.occupy(place);
+                self.vacate(home);
+                connection
             }
+            _ => None,
         }
     }
 

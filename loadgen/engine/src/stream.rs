@@ -22,7 +22,7 @@ pub(crate) struct Notes {
     clock: Clock,
     /// The next write is the first of a request on a kept connection: look before writing.
     look_first: Cell<bool>,
-    /// On shutdown, wait for the peer's FIN, so that the peer holds TIME_WAIT.
+    /// On shutdown, wait for the peer's FIN, so that the peer holds `TIME_WAIT`.
     let_peer_close: Cell<bool>,
     /// The kept connection was found closed before a byte of the request was written.
     pub(crate) stale: Cell<bool>,
@@ -138,13 +138,12 @@ impl NotingStream {
         if !self.notes.look_first.replace(false) {
             return Ok(());
         }
-        match recv(self.tcp.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
-            Ok(_) | Err(_) => {
-                self.notes.stale.set(true);
-                Err(io::ErrorKind::NotConnected.into())
-            }
+        let waiting = recv(self.tcp.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+        if matches!(waiting, Err(Errno::EAGAIN | Errno::EINTR)) {
+            return Ok(());
         }
+        self.notes.stale.set(true);
+        Err(io::ErrorKind::NotConnected.into())
     }
 
     /// A failed write is noted and hidden from hyper, which would give up at once: the answer may have arrived
@@ -237,8 +236,8 @@ mod tests {
         (NotingStream::new(tcp, Rc::clone(&notes)), notes, listener.accept().unwrap().0)
     }
 
-    fn reset(peer: Peer) {
-        SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    fn reset(peer: &Peer) {
+        SockRef::from(peer).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     #[tokio::test]
@@ -247,7 +246,7 @@ mod tests {
         let ends: [End; 3] = [
             |_fin| None,
             |peer| {
-                reset(peer);
+                reset(&peer);
                 None
             },
             |mut peer| {
@@ -282,7 +281,8 @@ mod tests {
     async fn a_failed_write_is_noted_and_what_had_arrived_is_still_read() {
         let (mut stream, notes, mut peer) = connected().await;
         peer.write_all(b"HTTP/1.1 413").unwrap();
-        reset(peer);
+        reset(&peer);
+        drop(peer);
         notes.begin(Kept::No);
         stream.write_all(b"POST").await.expect("hidden");
         assert!([Errno::EPIPE as i32, Errno::ECONNRESET as i32].contains(&notes.write_errno.get()));

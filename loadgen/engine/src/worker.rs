@@ -162,23 +162,14 @@ async fn settle(lane: &Lane, left: Left, patience: Duration) {
     if !reusable {
         return;
     }
-    // hyper may still have the end of the request to write, if the answer overtook it.
-    let ready = match connection.sender.is_ready() {
-        true => Ok(()),
-        false => match timeout(patience, connection.sender.ready()).await {
-            Ok(ready) => ready.map_err(|_closed| Gone::ClosedByPeer),
-            Err(_elapsed) => Err(Gone::Stuck),
-        },
-    };
-    match ready {
-        Ok(()) => seat.keep(connection),
-        Err(Gone::ClosedByPeer) => lane.count_idle_close(),
-        Err(Gone::Stuck) => {}
+    if connection.sender.is_ready() {
+        seat.keep(connection);
+        return;
     }
-}
-
-/// Why a connection is not kept.
-enum Gone {
-    ClosedByPeer,
-    Stuck,
+    // hyper may still have the end of the request to write, if the answer overtook it.
+    match timeout(patience, connection.sender.ready()).await {
+        Ok(Ok(())) => seat.keep(connection),
+        Ok(Err(_closed_by_peer)) => lane.count_idle_close(),
+        Err(_stuck) => {}
+    }
 }

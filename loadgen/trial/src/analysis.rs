@@ -74,7 +74,9 @@ impl<'a> Analysis<'a> {
     /// Adds a chunk of an arm's records, in any order.
     pub fn add(&mut self, arm: ArmId, records: &[Record]) {
         if let Some(arm) = self.arms.get_mut(usize::from(arm.0)) {
-            records.iter().for_each(|record| arm.add(record));
+            for record in records {
+                arm.add(record);
+            }
         } else {
             self.strays += records.len() as u64;
         }

@@ -120,7 +120,7 @@ mod tests {
         let gaps: Vec<f64> = Schedule::new(rate, Arrivals::Poisson, 42, Duration::ZERO)
             .take(slots as usize)
             .map(|due| {
-                let gap = (due - before).as_secs_f64();
+                let gap = due.saturating_sub(before).as_secs_f64();
                 before = due;
                 gap
             })

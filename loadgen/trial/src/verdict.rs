@@ -231,20 +231,19 @@ fn allowed(allowed: Allowed) -> String {
 fn bounded(arm: &Arm, plan: &Plan) -> String {
     let (requests, terminations) = (arm.requests, arm.terminations);
     let accepted = if requests.failed > 0 { ", as accepted" } else { "" };
-    let mut text =
-        format!("{} of {} failed{accepted}", count(requests.failed), counted(requests.sent, "request"));
-    if requests.late > 0 {
-        text += &format!(", {} late", count(requests.late));
-    }
-    if terminations.total == 0 {
-        return text + "; no pod was terminated";
-    }
-    text += &format!(" over {}", counted(terminations.exposed, "exposed termination"));
+    let late = if requests.late > 0 { format!(", {} late", count(requests.late)) } else { String::new() };
+    let over = match terminations.total {
+        0 => "; no pod was terminated".to_owned(),
+        _ => format!(" over {}", counted(terminations.exposed, "exposed termination")),
+    };
+    let (failed, sent) = (count(requests.failed), counted(requests.sent, "request"));
+    let text = format!("{failed} of {sent} failed{accepted}{late}{over}");
     let mut limits = Vec::new();
     if let Some(rate) = terminations.rate_upper_95 {
         limits.push(format!("rate of bad terminations below {} % at 95 %", percent_up(rate)));
     }
-    if let (Some(floor), Allowed::AtMost(_)) = (arm.detection_floor_ns, plan.expect.failed) {
+    let floor = arm.detection_floor_ns.filter(|_| terminations.total > 0);
+    if let (Some(floor), Allowed::AtMost(_)) = (floor, plan.expect.failed) {
         limits.push(format!("gaps on one pod shorter than {} may have been missed", duration(floor)));
     }
     if limits.is_empty() { text } else { format!("{text} ({})", limits.join("; ")) }

@@ -12,7 +12,7 @@ use crate::units::{count, counted, duration, percent};
 pub(super) fn table(page: &mut Page, arms: &[Arm]) {
     page.heading(
         "Arms",
-        "bad / exposed: terminated pods with a failed or late request, of those with requests due",
+        "bad / exposed: pods with a failed or late request, of those terminated under load (95 % bound)",
     );
     let header = ["arm", "verdict", "sent", "failed", "late", "unsent", "bad / exposed", "rollout"];
     let rows = arms.iter().map(|arm| {

@@ -16,7 +16,7 @@ pub(super) enum Legend {
     Written,
 }
 
-const SIGNS: [&str; 14] = [
+const SIGNS: [&str; 15] = [
     "─ running",
     "░ preStop",
     "━ after SIGTERM",
@@ -31,6 +31,7 @@ const SIGNS: [&str; 14] = [
     "× failed",
     "○ late",
     "? not certain",
+    "· a lane's outage",
 ];
 
 /// Draws up to `most` pods that were terminated.
@@ -109,11 +110,12 @@ fn draw(page: &mut Page, arm: &Arm, pod: &Pod) {
 }
 
 fn title(page: &mut Page, pod: &Pod, origin: u64) {
-    let (event, missing) = match pod.timeline.delete_requested_ns {
-        Some(_) => ("deleted", ""),
-        None => ("first edge", " (the delete was not observed)"),
+    let mut facts = match pod.timeline.delete_requested_ns {
+        Some(_) => vec![format!("deleted at {} of the run", seconds(origin))],
+        None => {
+            vec!["delete not observed".to_owned(), format!("first edge at {} of the run", seconds(origin))]
+        }
     };
-    let mut facts = vec![format!("{event} at {} of the run{missing}", seconds(origin))];
     facts.push(format!(
         "{} due while terminating, {} failed, {} late",
         counted(pod.requests_while_terminating, "request"),
@@ -212,7 +214,7 @@ fn failure_strip(arm: &Arm, pod: &Pod, axis: Axis) -> Strip {
         .collect();
     marks.sort_by_key(|((rank, ..), cell)| (*rank, *cell));
     if marks.is_empty() && certain >= pod.failed + pod.late {
-        strip.write(0, "none", Style::Good);
+        strip.write(0, "none seen", Style::Good);
     }
     for ((_, glyph, style), cell) in marks {
         strip.put(cell, glyph, style);

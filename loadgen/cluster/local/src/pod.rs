@@ -184,6 +184,9 @@ struct Pod {
 
 impl Pod {
     async fn start(spec: Spec, updates: mpsc::Sender<(PodId, Update)>) -> Result<Self, String> {
+        let mut random = fastrand::Rng::with_seed(spec.seed);
+        // Scheduling, the sandbox and its network take a real node about this long.
+        tokio::time::sleep(Duration::from_millis(random.u64(300..800))).await;
         let mut shim = Command::new(&spec.executable);
         shim.args(["__shim", spec.isolation.as_str(), "--"]).args(spec.main_command());
         spec.environment(&mut shim);
@@ -200,7 +203,6 @@ impl Pod {
             pid: shimmed.shim.id(),
             pod: Some(spec.id),
         });
-        let random = fastrand::Rng::with_seed(spec.seed);
         let (_nobody, probes) = mpsc::channel(1);
         Ok(Self {
             spec,

@@ -1,4 +1,5 @@
 //! The engine against a server that plants faults for an exact, logged set of requests: the log is the oracle.
+#![cfg(test)] // For the lints, which take helpers for test code only where it says so.
 
 mod bounds;
 mod fault_server;

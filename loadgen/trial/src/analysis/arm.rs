@@ -90,7 +90,9 @@ impl<'a> Arm<'a> {
             after_disruption: 0,
             evidence: Evidence::default(),
         };
-        events.iter().for_each(|timed| arm.observe(&timed.event));
+        for timed in events {
+            arm.observe(&timed.event);
+        }
         arm
     }
 

@@ -70,7 +70,9 @@ mod tests {
         ) {
             let fold = |times: &[(u64, bool)]| {
                 let mut windows = Windows::default();
-                times.iter().for_each(|(ms, late)| windows.add(ms * 1_000_000, *late));
+                for (ms, late) in times {
+                    windows.add(ms * 1_000_000, *late);
+                }
                 windows.report("new")
             };
             let mut shuffled = times.clone();

@@ -27,6 +27,7 @@ pub(crate) fn ms(millis: u64) -> Stamp {
 
 /// How a pod ends, in milliseconds. The default is a clean drain after a preStop of a second.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_field_names, reason = "preStop is Kubernetes' own name")]
 pub(crate) struct Stop {
     pub(crate) delete: u64,
     pub(crate) pre_stop: Option<(u64, u64)>,

@@ -11,6 +11,7 @@ use crate::routing::Routing;
 
 /// A pod, as observed.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one thing was observed; none is a mode")]
 pub(crate) struct PodFacts {
     pub(crate) name: String,
     pub(crate) node: String,

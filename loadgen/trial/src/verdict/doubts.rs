@@ -152,7 +152,7 @@ fn disruption(arm: &Arm, planned: &plan::Arm, evidence: &Evidence, plan: &Plan) 
     let limit = u64::try_from(plan.limits.detection_floor.as_nanos()).unwrap_or(u64::MAX);
     match arm.detection_floor_ns {
         None => {
-            reasons.push("how short a gap would have been seen cannot be computed from this load".to_owned())
+            reasons.push("how short a gap would have been seen cannot be computed from this load".to_owned());
         }
         Some(floor) if floor > limit => reasons.push(format!(
             "gaps on one pod shorter than {} may have been missed, and {} is the limit",

@@ -186,10 +186,13 @@ impl Plane {
         self.endpoints.tell(Change::Terminating(id)).await;
     }
 
+    /// Acts until there is nothing to do: what one pass deletes makes room for what the next creates.
     async fn reconcile(&mut self) {
-        if self.revision == 0 || self.failure.is_some() {
-            return;
-        }
+        while self.revision > 0 && self.failure.is_none() && self.pass().await {}
+    }
+
+    /// One pass of the controllers; false if there was nothing to do.
+    async fn pass(&mut self) -> bool {
         let now = self.settings.emitter.clock().now();
         let views: Vec<View> = self
             .live()
@@ -201,12 +204,14 @@ impl Plane {
             .collect();
         let workload = &self.settings.arm.workload;
         let actions = rollout::reconcile(workload.replicas, workload.strategy, &views);
+        let idle = actions == rollout::Actions::default();
         for _ in 0..actions.create {
             self.create();
         }
         for pod in actions.delete {
             self.delete(pod, None).await;
         }
+        !idle
     }
 
     fn create(&mut self) {

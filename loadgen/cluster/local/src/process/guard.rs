@@ -61,7 +61,7 @@ impl Guard {
     ///
     /// # Errors
     /// Something could not be ended.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub fn finish(&mut self) -> io::Result<()> {
         drop(self.pipe.take());
         let status = self.child.wait()?;
         if status.success() { Ok(()) } else { Err(io::Error::other("processes of the run could not be ended")) }

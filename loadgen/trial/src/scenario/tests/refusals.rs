@@ -154,6 +154,7 @@ fn other_flags_are_refused_by_their_names() {
 fn files_that_are_not_text_are_refused_as_a_whole() {
     let refused = |bytes: &[u8]| Scenario::parse("my.yaml", bytes).unwrap_err().to_string();
     assert_eq!(refused(b""), "my.yaml: is empty; allowed: a map of a scenario's keys");
+    assert_eq!(refused(b"# a comment\n"), "my.yaml: is empty; allowed: a map of a scenario's keys");
     assert_eq!(refused(b"---\n"), "my.yaml: is empty; allowed: a map of a scenario's keys");
     assert_eq!(refused(b"name: \xff"), "my.yaml: is not UTF-8 (byte 6); allowed: YAML text in UTF-8");
     assert_eq!(
@@ -189,7 +190,8 @@ fn bombs_are_refused_before_they_go_off() {
     for (bomb, line) in [
         (laughs, format!("my.yaml:4:18: {too_much}")),
         (text, format!("my.yaml:2:5: {too_much}")),
-        ("[".repeat(5000), "my.yaml:1:33: nests too deeply; allowed: 32 levels".to_owned()),
+        ("[".repeat(40) + &"]".repeat(40), "my.yaml:1:33: nests too deeply; allowed: 32 levels".to_owned()),
+        ("[".repeat(5000), "my.yaml:1:256: is not YAML: recursion limit exceeded".to_owned()),
         (chain, "my.yaml:32:13: nests too deeply; allowed: 32 levels".to_owned()),
     ] {
         #[expect(clippy::disallowed_methods, reason = "a test of how long parsing takes, not a stamp")]

@@ -1,0 +1,242 @@
+//! Whole runs on this machine: real processes, real sockets, real signals.
+
+mod common;
+
+use std::fs;
+use std::process::{Child, Stdio};
+
+use common::{Run, Scratch, command, eventually, events, is_alive, loadgen, marked, quick, recorded_processes, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// A server that is not ours and not in Rust. As process 1 it would ignore SIGTERM without its handler; with it, it
+/// exits at once, as much software does.
+const PYTHON_SERVER: &[u8] = br#"
+import http.server, os, signal, socketserver
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    def log_message(self, *_):
+        pass
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+    request_queue_size = 512
+Server((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
+"#;
+
+fn sums_hold(requests: &Value) {
+    let count = |field: &str| requests[field].as_u64().unwrap();
+    assert_eq!(count("scheduled"), count("sent") + count("unsent"));
+    assert_eq!(count("sent"), count("ok") + count("failed") + count("late") + count("interrupted"));
+}
+
+fn every_arm_and_lane_adds_up(run: &Run) {
+    for arm in run.report["arms"].as_array().unwrap() {
+        sums_hold(&arm["requests"]);
+        for lane in arm["lanes"].as_array().unwrap() {
+            sums_hold(&lane["requests"]);
+        }
+    }
+}
+
+/// Every failure names a pod, and that pod was terminating when the request failed.
+fn every_failure_is_a_terminating_pods(run: &Run) {
+    let first = run.trial()["first_disruption_ns"].as_u64().unwrap();
+    assert_eq!(run.trial()["failures_before_disruption"], 0);
+    for failure in run.trial()["failures"].as_array().unwrap() {
+        let pod = failure["pod"].as_str().unwrap_or_else(|| panic!("no pod in {failure}"));
+        assert!(failure["at_ns"].as_u64().unwrap() >= first, "before the first disruption: {failure}");
+        assert!(run.terminated().iter().any(|terminated| terminated["name"] == pod), "{pod} was never deleted");
+    }
+}
+
+#[test]
+fn a_rollout_with_pre_stop_and_drain_drops_nothing_and_leaves_nothing() {
+    let scratch = Scratch::new();
+    let run = run(&scratch, "default", &quick(&["--set", "control=true"]));
+    assert_eq!((run.ran.code, run.verdict()), (0, "pass"), "{}", run.summary());
+    assert_eq!((run.count("failed"), run.count("late")), (0, 0));
+    assert_eq!(run.terminated().len(), 2);
+    for pod in run.terminated() {
+        let edge = |name: &str| pod["timeline"][format!("{name}_ns")].as_u64().unwrap_or_else(|| panic!("{name}: {pod}"));
+        let order = ["delete_requested", "t0", "pre_stop_started", "sigterm", "listener_closed", "drained", "exited", "gone"];
+        assert!(order.windows(2).all(|pair| edge(pair[0]) <= edge(pair[1])), "{pod}");
+        let pre_stop = edge("sigterm") - edge("t0");
+        assert!((1_950_000_000..2_300_000_000).contains(&pre_stop), "preStop of 2 s took {pre_stop} ns");
+        assert!(pod["timeline"]["ip_gone_ns"].is_null(), "loopback addresses do not go away");
+        assert_eq!(pod["endpoint"].as_array().unwrap().len(), 2, "both nodes");
+        assert_eq!(pod["exit"]["code"], 0);
+    }
+    let negative = run.report["arms"].as_array().unwrap().iter().find(|arm| arm["role"] == "negative-control").unwrap();
+    assert!(negative["requests"]["failed"].as_u64().unwrap() > 0, "a server that exits at once must be seen to fail");
+    every_arm_and_lane_adds_up(&run);
+    run.assert_nothing_left();
+
+    let again = loadgen(&["report", run.out.to_str().unwrap(), "--format", "json", "--gate"]);
+    assert_eq!(again.code, 0);
+    assert_eq!(again.stdout.as_bytes(), fs::read(run.out.join("report.json")).unwrap(), "the same report, offline");
+}
+
+#[test]
+fn a_server_that_exits_on_sigterm_fails_with_a_counterexample() {
+    let scratch = Scratch::new();
+    let arguments = quick(&["--set", "workload.server.onSigterm=exit", "--set", "workload.lifecycle=null"]);
+    let run = run(&scratch, "exit", &arguments);
+    assert_eq!((run.ran.code, run.verdict()), (3, "fail"), "{}", run.summary());
+    every_failure_is_a_terminating_pods(&run);
+    every_arm_and_lane_adds_up(&run);
+    let transport = ["connect-refused", "write-", "wait-", "body-"];
+    for class in run.trial()["failures_by_class"].as_object().unwrap().keys() {
+        assert!(transport.iter().any(|prefix| class.starts_with(prefix)), "{class} is no transport class");
+    }
+    run.assert_nothing_left();
+}
+
+#[test]
+fn pinned_connections_are_cut_without_connection_close_even_after_pre_stop() {
+    let scratch = Scratch::new();
+    let arguments = quick(&[
+        "--set", "workload.server.closeConnections=false",
+        "--set", "load.lanes={new: {rate: 100}, reused: {rate: 1000, connections: 200}}",
+        "--set", "workload.replicas=3",
+    ]);
+    let run = run(&scratch, "pinned", &arguments);
+    let new = &run.trial()["lanes"][0];
+    assert_eq!(new["requests"]["failed"], 0, "preStop covers new connections: {}", run.summary());
+    let reused = &run.trial()["lanes"][1];
+    let closed = reused["idle_closes"].as_u64().unwrap() + reused["requests"]["failed"].as_u64().unwrap();
+    assert!(closed > 0, "idle connections are closed by the server: {}", run.summary());
+}
+
+#[test]
+fn a_deleted_pod_is_replaced_under_load() {
+    let scratch = Scratch::new();
+    let out = scratch.join("out");
+    let mut arguments = vec!["run", "--quiet", "--scenario", "delete-pod", "--out", out.to_str().unwrap()];
+    arguments.extend(quick(&[]));
+    let ran = loadgen(&arguments);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    let report: Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["arms"][0]["terminations"]["total"], 1);
+}
+
+#[test]
+fn a_python_server_that_exits_on_sigterm_is_found_to_drop_requests() {
+    let scratch = Scratch::new();
+    let script = scratch.write("server.py", PYTHON_SERVER);
+    let server = format!("python3 {script}");
+    let arguments = [
+        "--command", &server, "--set", "control=false", "--set", "settle={before: 1s, after: 1s}",
+        "--set", "workload.lifecycle=null", "--set", "local.propagation=500ms",
+    ];
+    let run = run(&scratch, "python", &arguments);
+    assert_eq!((run.ran.code, run.verdict()), (3, "fail"), "{}", run.summary());
+    assert!(run.trial()["failures_by_class"]["connect-refused"].as_u64().unwrap() > 0, "{}", run.summary());
+    every_failure_is_a_terminating_pods(&run);
+    run.assert_nothing_left();
+}
+
+#[test]
+fn a_server_without_a_handler_ignores_sigterm_and_uses_its_full_grace() {
+    let scratch = Scratch::new();
+    let arguments = [
+        "--command", "python3 -m http.server --bind {host} {port}", "--set", "control=false",
+        "--set", "settle={before: 1s, after: 1s}", "--set", "workload.replicas=1",
+        "--set", "workload.terminationGracePeriodSeconds=4", "--set", "workload.lifecycle.preStop.sleep.seconds=1",
+        "--set", "load.lanes={new: {rate: 40}}", "--set", "expect={failed: any, late: any}",
+    ];
+    let run = run(&scratch, "deaf", &arguments);
+    let pod = run.terminated()[0];
+    let notes = pod["notes"].to_string();
+    assert!(notes.contains("ignored SIGTERM, used its full grace"), "{notes}");
+    assert_eq!(pod["exit"]["signal"], 9);
+    let edge = |name: &str| pod["timeline"][name].as_u64().unwrap();
+    let signal_to_kill = edge("killed_ns") - edge("sigterm_ns");
+    assert!((2_950_000_000..3_300_000_000).contains(&signal_to_kill), "grace 4 − preStop 1 took {signal_to_kill} ns");
+    run.assert_nothing_left();
+}
+
+#[test]
+fn hooks_run_in_the_pod_and_report_to_its_log() {
+    let scratch = Scratch::new();
+    let hooks = "workload.lifecycle={preStop: {exec: {command: [server, hook, pre-stop, --sleep, 1s]}}, \
+                 postStart: {exec: {command: [server, hook, post-start, --sleep, 500ms]}}}";
+    let run = run(&scratch, "hooks", &quick(&["--set", hooks]));
+    assert_eq!(run.ran.code, 0, "{}", run.summary());
+    let seen = |hook: &str, edge: &str| {
+        events(&run.out).iter().any(|event| event["report"]["event"] == edge && event["report"]["hook"] == hook)
+    };
+    for (hook, edge) in [("pre-stop", "hook-started"), ("pre-stop", "hook-ended"), ("post-start", "hook-ended")] {
+        assert!(seen(hook, edge), "{hook} {edge} is not in the log");
+    }
+    for pod in run.terminated() {
+        assert!(!pod["inferred"].to_string().contains("pre_stop"), "an exec hook is observed: {pod}");
+    }
+}
+
+/// Starts a run that would last, and waits until load and termination are under way.
+fn start_long(scratch: &Scratch) -> (Child, std::path::PathBuf) {
+    let out = scratch.join("out");
+    let mut arguments = vec!["run", "--quiet", "--out", out.to_str().unwrap()];
+    arguments.extend(quick(&["--set", "settle={before: 1s, after: 5m}"]));
+    let child = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually(60, "a pod is being terminated and a part of the rows is written", || {
+        events(&out).iter().any(|event| event["event"] == "stop-signal")
+            && fs::read_dir(out.join("recording")).unwrap().flatten().any(|entry| {
+                entry.file_name().to_string_lossy().starts_with("records-")
+                    && !entry.file_name().to_string_lossy().ends_with(".tmp")
+            })
+    });
+    (child, out)
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+}
+
+#[test]
+fn after_kill_nine_every_process_is_gone_and_the_recording_is_no_pass() {
+    let scratch = Scratch::new();
+    let (mut child, out) = start_long(&scratch);
+    let processes = recorded_processes(&out);
+    assert!(processes.len() > 6, "guard, shims and pods are recorded: {processes:?}");
+    send(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    eventually(3, "every recorded process is gone", || !processes.iter().any(|pid| is_alive(*pid)));
+    let ran = loadgen(&["report", out.to_str().unwrap(), "--format", "json", "--gate"]);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_ne!(report["verdict"], "pass");
+    assert_ne!(ran.code, 0);
+    assert!(report["arms"][0]["requests"]["sent"].as_u64().unwrap() > 0, "what was flushed is there");
+    let id = report["run"]["id"].as_str().unwrap();
+    assert_eq!(marked(id), Vec::<u32>::new());
+    assert_eq!(loadgen(&["cleanup", "--run", id]).stdout, "nothing is left of any run\n");
+}
+
+#[test]
+fn interrupted_runs_keep_their_recording_and_clean_up() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let scratch = Scratch::new();
+        let (mut child, out) = start_long(&scratch);
+        let processes = recorded_processes(&out);
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        eventually(1, "every recorded process is gone", || !processes.iter().any(|pid| is_alive(*pid)));
+        let report: Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
+        assert_ne!(report["verdict"], "pass");
+    }
+}
+
+#[test]
+fn a_run_beyond_its_time_limit_is_inconclusive() {
+    let scratch = Scratch::new();
+    let run = run(&scratch, "limit", &quick(&["--max-time", "3s"]));
+    assert_eq!((run.ran.code, run.verdict()), (4, "inconclusive"), "{}", run.summary());
+    run.assert_nothing_left();
+}
