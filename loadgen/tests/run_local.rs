@@ -165,7 +165,7 @@ fn a_server_without_a_handler_ignores_sigterm_and_uses_its_full_grace() {
 #[test]
 fn hooks_run_in_the_pod_and_report_to_its_log() {
     let scratch = Scratch::new();
-    let hooks = "workload.lifecycle={preStop: {exec: {command: [server, hook, pre-stop, --sleep, 1s]}}, \
+    let hooks = "workload.lifecycle={preStop: {exec: {command: [server, hook, pre-stop, --sleep, 2s]}}, \
                  postStart: {exec: {command: [server, hook, post-start, --sleep, 500ms]}}}";
     let run = run(&scratch, "hooks", &quick(&["--set", hooks]));
     assert_eq!(run.ran.code, 0, "{}", run.summary());
@@ -234,9 +234,15 @@ fn interrupted_runs_keep_their_recording_and_clean_up() {
 }
 
 #[test]
-fn a_run_beyond_its_time_limit_is_inconclusive() {
+fn a_run_beyond_its_time_limit_is_inconclusive_wherever_the_limit_falls() {
     let scratch = Scratch::new();
-    let run = run(&scratch, "limit", &quick(&["--max-time", "3s"]));
+    for limit in ["100ms", "700ms", "2500ms", "4s"] {
+        ends_in_order_after(&scratch, limit);
+    }
+}
+
+fn ends_in_order_after(scratch: &Scratch, limit: &str) {
+    let run = run(scratch, limit, &quick(&["--max-time", limit]));
     assert_eq!((run.ran.code, run.verdict()), (4, "inconclusive"), "{}", run.summary());
     run.assert_nothing_left();
 }

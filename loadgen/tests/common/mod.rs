@@ -188,8 +188,11 @@ pub fn eventually(seconds: u64, what: &str, mut met: impl FnMut() -> bool) {
     }
 }
 
-/// A scenario that is over in a few seconds: two pods, a rollout, light load.
+/// A scenario that is over in a few seconds: two pods, a rollout, light load. Its limits are wide: what is tested is
+/// what happens to requests, on a machine that may be busy with other tests.
 pub const QUICK: &[&str] = &[
+    "--set", "limits={scheduleLag: 1s, detectionFloor: 3s}",
+    "--set", "load.lateOver=3s",
     "--set", "workload.replicas=2",
     "--set", "workload.lifecycle.preStop.sleep.seconds=2",
     "--set", "workload.terminationGracePeriodSeconds=10",

@@ -239,7 +239,8 @@ fn bounded(arm: &Arm, plan: &Plan) -> String {
     let (failed, sent) = (count(requests.failed), counted(requests.sent, "request"));
     let text = format!("{failed} of {sent} failed{accepted}{late}{over}");
     let mut limits = Vec::new();
-    if let Some(rate) = terminations.rate_upper_95 {
+    // A bound of one says nothing.
+    if let Some(rate) = terminations.rate_upper_95.filter(|rate| *rate < 0.999) {
         limits.push(format!("rate of bad terminations below {} % at 95 %", percent_up(rate)));
     }
     let floor = arm.detection_floor_ns.filter(|_| terminations.total > 0);

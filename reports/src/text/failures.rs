@@ -18,7 +18,7 @@ const SHOWN_OUTAGES: usize = 5;
 
 pub(super) fn write(page: &mut Page, arm: &Arm) {
     let (failed, late) = (arm.requests.failed, arm.requests.late);
-    if failed + late == 0 && arm.failures.is_empty() {
+    if failed == 0 && late == 0 && arm.failures.is_empty() {
         return;
     }
     page.heading(
@@ -29,7 +29,7 @@ pub(super) fn write(page: &mut Page, arm: &Arm) {
     breakdown(page, "by pod phase", &arm.failures_by_pod_phase, phase_means);
     breakdown(page, "by routing", &arm.failures_by_routing, routing_means);
     outages(page, arm);
-    examples(page, arm, failed + late);
+    examples(page, arm, failed.saturating_add(late));
 }
 
 /// The most frequent first, each with what it means.

@@ -31,7 +31,7 @@ const SIGNS: [&str; 15] = [
     "× failed",
     "○ late",
     "? not certain",
-    "· a lane's outage",
+    "╌ a lane's outage",
 ];
 
 /// Draws up to `most` pods that were terminated.
@@ -61,7 +61,7 @@ fn is_terminated(pod: &Pod) -> bool {
 
 /// Pods with failures come before others where not all fit; the order of the report stays.
 fn choose<'a>(pods: &[&'a Pod], most: usize) -> Vec<&'a Pod> {
-    let is_bad = |pod: &Pod| pod.failed + pod.late > 0;
+    let is_bad = |pod: &Pod| pod.failed.saturating_add(pod.late) > 0;
     let bad = pods.iter().filter(|pod| is_bad(pod)).count().min(most);
     let mut room = [most - bad, bad];
     let mut fits = |pod: &&&Pod| {
@@ -116,12 +116,8 @@ fn title(page: &mut Page, pod: &Pod, origin: u64) {
             vec!["delete not observed".to_owned(), format!("first edge at {} of the run", seconds(origin))]
         }
     };
-    facts.push(format!(
-        "{} due while terminating, {} failed, {} late",
-        counted(pod.requests_while_terminating, "request"),
-        count(pod.failed),
-        count(pod.late)
-    ));
+    facts.push(format!("{} due while terminating", counted(pod.requests_while_terminating, "request")));
+    facts.push(format!("{} failed, {} late", count(pod.failed), count(pod.late)));
     facts.extend(
         pod.clock_uncertainty_ns
             .filter(|nanos| *nanos > 0)
@@ -196,10 +192,10 @@ fn failure_strip(arm: &Arm, pod: &Pod, axis: Axis) -> Strip {
     let mut strip = Strip::new(axis);
     let certain = failures_of(arm, pod).filter(|(_, certain)| *certain).count() as u64;
     // Only the first failures are in the report one by one; where this pod had more, outages show how far they reach.
-    if certain < pod.failed + pod.late {
+    if certain < pod.failed.saturating_add(pod.late) {
         for outage in &arm.outages {
             if axis.cell(outage.from_ns).is_some() || axis.cell(outage.to_ns).is_some() {
-                strip.fill(outage.from_ns, outage.to_ns, '·', Style::Bad);
+                strip.fill(outage.from_ns, outage.to_ns, '╌', Style::Bad);
             }
         }
     }
@@ -213,7 +209,7 @@ fn failure_strip(arm: &Arm, pod: &Pod, axis: Axis) -> Strip {
         .filter_map(|(failure, certain)| Some((rank(failure, certain), axis.cell(failure.at_ns)?)))
         .collect();
     marks.sort_by_key(|((rank, ..), cell)| (*rank, *cell));
-    if marks.is_empty() && certain >= pod.failed + pod.late {
+    if marks.is_empty() && certain >= pod.failed.saturating_add(pod.late) {
         strip.write(0, "none seen", Style::Good);
     }
     for ((_, glyph, style), cell) in marks {

@@ -259,15 +259,20 @@ impl Pod {
 
     async fn end(&mut self) {
         self.send(Signal::SIGKILL);
+        let statuses = &mut self.statuses;
         let over = async {
-            while let Some(status) = self.statuses.recv().await {
+            while let Some(status) = statuses.recv().await {
                 if matches!(status, Status::Exited { .. } | Status::Failed { .. }) {
                     return;
                 }
             }
         };
-        // A process that SIGKILL does not end hangs in the kernel; the guard tries again and reports it.
-        let _hangs = tokio::time::timeout(END_LIMIT, over).await;
+        // Not yet started, or hanging in the kernel: then the shim goes, and what it started by its death signal. What
+        // even that does not end, the guard tries again and reports.
+        let ended = self.pid.is_some() && tokio::time::timeout(END_LIMIT, over).await.is_ok();
+        if let (false, Some(shim)) = (ended, &mut self.shim) {
+            let _gone = shim.kill();
+        }
         self.sweep();
         self.reap().await;
         self.termination = None;

@@ -204,7 +204,7 @@ fn controls(base: Arm, notes: &mut Vec<String>) -> [Arm; 2] {
 
 fn limits(raw: &RawLimits) -> Result<Limits, Problem> {
     let time = |path: &str, stated: Option<&str>, default| {
-        let allowed = Duration::from_millis(1)..=Duration::from_secs(600);
+        let allowed = Duration::from_millis(1)..=Duration::from_mins(10);
         check::duration(path, stated, Duration::from_millis(default), allowed)
     };
     Ok(Limits {

@@ -12,7 +12,7 @@ use crate::settings::{Disruption, Lane, LaneKind, Load, Request, Settle, StatusR
 const MOST_RATE: f64 = 1_000_000.0;
 const MOST_CONNECTIONS: u32 = 10_000;
 const MILLISECOND: Duration = Duration::from_millis(1);
-const TEN_MINUTES: Duration = Duration::from_secs(600);
+const TEN_MINUTES: Duration = Duration::from_mins(10);
 
 /// `load`.
 pub(super) fn load(raw: RawLoad) -> Result<Load, Problem> {
@@ -134,7 +134,7 @@ fn lane(kind: LaneKind, raw: &RawLane) -> Result<Lane, Problem> {
         LaneKind::Slow => (Duration::from_secs(2), MILLISECOND),
         LaneKind::New | LaneKind::Reused | LaneKind::Post => (Duration::ZERO, Duration::ZERO),
     };
-    let longest = Duration::from_secs(300);
+    let longest = Duration::from_mins(5);
     let delay = duration(&at("delay"), raw.delay.as_deref(), default_delay, least_delay..=longest)?;
     if kind == LaneKind::New {
         for (key, stated) in

@@ -33,7 +33,7 @@ pub(super) fn local(raw: &RawLocal) -> Result<Local, Problem> {
     let propagation = raw.propagation.as_deref().map_or(Ok(Propagation::KubeProxy), |text| {
         let allowed = "kube-proxy, nodes-100, nodes-5000, or a fixed time up to 600s such as 1300ms";
         match Propagation::parse(text) {
-            Ok(Propagation::Fixed(fixed)) if fixed > Duration::from_secs(600) => {
+            Ok(Propagation::Fixed(fixed)) if fixed > Duration::from_mins(10) => {
                 Err(Problem::value("local.propagation", format_args!("{text} is above 600s"), allowed))
             }
             Ok(propagation) => Ok(propagation),

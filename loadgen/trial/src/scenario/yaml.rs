@@ -131,10 +131,10 @@ impl Builder {
                 None => Err("a collection ends that never began".to_owned()),
             },
             Event::Alias(id) => {
-                let node = self.anchors.get(&id).ok_or("an alias stands inside its own anchor")?;
-                let (values, bytes, levels) = size(node);
-                self.charge(values, bytes, levels)?;
+                // Copied before it is charged: one anchor was itself within bounds.
                 let node = self.anchors.get(&id).cloned().ok_or("an alias stands inside its own anchor")?;
+                let (values, bytes, levels) = size(&node);
+                self.charge(values, bytes, levels)?;
                 self.finish(node, 0)
             }
             _ => Ok(()),
@@ -160,7 +160,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Counts what is about to be added, before an alias is copied.
+    /// Counts what is about to be added, an alias with all that it brings along.
     fn charge(&mut self, values: usize, bytes: usize, levels: usize) -> Result<(), String> {
         self.values = self.values.saturating_add(values);
         self.bytes = self.bytes.saturating_add(bytes);
@@ -183,25 +183,31 @@ impl Builder {
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some((Open::List(_, items), _)) => items.push(node),
-            Some((Open::Map(_, entries, pending), _)) => match pending.take() {
-                Some((key, place)) => entries.push(Entry { key, place, node }),
-                None => {
-                    let key = match node.value {
-                        Value::Scalar { text, .. } => text,
-                        Value::Null => "null".to_owned(),
-                        Value::List(_) | Value::Map(_) => {
-                            return Err("a list or a map is used as a key; allowed: text".to_owned());
-                        }
-                    };
-                    if entries.iter().any(|entry| entry.key == key) {
-                        return Err(format!("{} is stated twice in one map", quoted(&key)));
-                    }
-                    *pending = Some((key, node.place));
+            Some((Open::Map(_, entries, pending), _)) => {
+                if let Some((key, place)) = pending.take() {
+                    entries.push(Entry { key, place, node });
+                } else {
+                    *pending = Some(new_key(node, entries)?);
                 }
-            },
+            }
         }
         Ok(())
     }
+}
+
+/// A key that the map does not have yet.
+fn new_key(node: Node, entries: &[Entry]) -> Result<(String, Place), String> {
+    let key = match node.value {
+        Value::Scalar { text, .. } => text,
+        Value::Null => "null".to_owned(),
+        Value::List(_) | Value::Map(_) => {
+            return Err("a list or a map is used as a key; allowed: text".to_owned());
+        }
+    };
+    if entries.iter().any(|entry| entry.key == key) {
+        return Err(format!("{} is stated twice in one map", quoted(&key)));
+    }
+    Ok((key, node.place))
 }
 
 /// Values, bytes of text and levels below a node; bounded, since the node was charged when it was read.

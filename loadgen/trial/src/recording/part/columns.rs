@@ -7,6 +7,7 @@ use crate::time::Stamp;
 
 /// A field of 64 bits.
 pub(super) struct Wide {
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "rows have no names"))]
     pub(super) name: &'static str,
     pub(super) get: fn(&Record) -> u64,
     pub(super) set: fn(&mut Record, u64),
@@ -16,6 +17,7 @@ pub(super) struct Wide {
 pub(super) struct Narrow {
     pub(super) name: &'static str,
     pub(super) bits: u8,
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "rows keep the value as it is"))]
     /// The value that stands for "not observed"; the column is nullable where there is one.
     pub(super) absent: Option<u32>,
     pub(super) get: fn(&Record) -> u32,
