@@ -89,7 +89,9 @@ fn log() {
 /// Prints a result. A reader who has gone away is no failure.
 fn print(text: &str) -> ExitCode {
     match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(&format!("failed to write the result: {error}")),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(&format!("failed to write the result: {error}"))
+        }
         _ => ExitCode::Success,
     }
 }

@@ -147,7 +147,8 @@ impl Conductor {
     /// An arm could not begin: nothing can be said of it. The recording is closed all the same.
     pub async fn run(self, plan: &Plan, signals: watch::Receiver<Stop>) -> Result<Outcome, RunError> {
         let spawner = Spawner::start().map_err(|source| RunError::Start { what: "a thread", source })?;
-        let guard = Guard::start(&self.run).map_err(|source| RunError::Start { what: "the guard", source })?;
+        let guard =
+            Guard::start(&self.run).map_err(|source| RunError::Start { what: "the guard", source })?;
         self.announce(&guard);
         let max_time = self.max_time;
         let (stopper, stop) = watch::channel(Stop::No);

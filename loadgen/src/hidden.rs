@@ -49,10 +49,12 @@ fn with_isolation(rest: &[String], program: fn(Isolation, &[String]) -> ExitCode
 
 fn enter(rest: &[String]) -> ExitCode {
     match rest {
-        [isolation, pid, dashes, command @ ..] if dashes == "--" => match (Isolation::parse(isolation), pid.parse()) {
-            (Some(isolation), Ok(pid)) => shim::enter(isolation, pid, command),
-            _ => ExitCode::from(2),
-        },
+        [isolation, pid, dashes, command @ ..] if dashes == "--" => {
+            match (Isolation::parse(isolation), pid.parse()) {
+                (Some(isolation), Ok(pid)) => shim::enter(isolation, pid, command),
+                _ => ExitCode::from(2),
+            }
+        }
         _ => ExitCode::from(2),
     }
 }

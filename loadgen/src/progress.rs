@@ -174,7 +174,9 @@ fn describe(event: &Event, pods: &BTreeMap<PodId, String>) -> Option<String> {
         Event::DisruptionStarted { kind } => format!("disruption starts: {kind}"),
         Event::Terminating { pod, grace_seconds } => format!("{} deleted, grace {grace_seconds} s", of(pod)),
         Event::PreStopStarted { pod, .. } => format!("{} preStop starts", of(pod)),
-        Event::PreStopEnded { pod, outcome: HookOutcome::Overran, .. } => format!("{} preStop overran the grace", of(pod)),
+        Event::PreStopEnded { pod, outcome: HookOutcome::Overran, .. } => {
+            format!("{} preStop overran the grace", of(pod))
+        }
         Event::PreStopEnded { pod, outcome: HookOutcome::Failed { message }, .. } => {
             format!("{} preStop failed: {message}", of(pod))
         }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -86,7 +86,8 @@ impl Recorder {
         if directory.join("header.json").exists() {
             return Err(RecorderError::Exists { path: out.to_owned() });
         }
-        fs::create_dir_all(&directory).map_err(|source| RecorderError::Write { path: directory.clone(), source })?;
+        fs::create_dir_all(&directory)
+            .map_err(|source| RecorderError::Write { path: directory.clone(), source })?;
         let text = serde_json::to_vec_pretty(header).map_err(|error| RecorderError::Write {
             path: directory.join("header.json"),
             source: error.into(),
@@ -257,7 +258,8 @@ impl RowWriter {
         if lines.is_empty() {
             return Ok(());
         }
-        let mut file = self.failures.lock().map_err(|_| self.failed(io::Error::other("another writer failed")))?;
+        let mut file =
+            self.failures.lock().map_err(|_| self.failed(io::Error::other("another writer failed")))?;
         file.write_all(&lines).map_err(|source| self.failed(source))
     }
 
@@ -345,6 +347,9 @@ fn spawn<T: Send + 'static>(
 
 fn joined<T>(handle: JoinHandle<Result<T, RecorderError>>) -> Result<T, RecorderError> {
     handle.join().unwrap_or_else(|_| {
-        Err(RecorderError::Write { path: PathBuf::from("the recording"), source: io::Error::other("its writer died") })
+        Err(RecorderError::Write {
+            path: PathBuf::from("the recording"),
+            source: io::Error::other("its writer died"),
+        })
     })
 }

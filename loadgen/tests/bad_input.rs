@@ -1,5 +1,7 @@
 //! Everything that a user can get wrong: one clear line, the right exit code, nothing left behind.
 
+#![expect(clippy::unwrap_used, reason = "a test's way to fail")]
+
 mod common;
 
 use std::net::TcpListener;
@@ -8,7 +10,8 @@ use common::{Scratch, loadgen};
 
 #[test]
 fn an_unknown_scenario_names_what_is_built_in() {
-    loadgen(&["run", "--scenario", "nonsense"]).assert_one_line(2, &["nonsense", "rolling-restart", "delete-pod"]);
+    loadgen(&["run", "--scenario", "nonsense"])
+        .assert_one_line(2, &["nonsense", "rolling-restart", "delete-pod"]);
     loadgen(&["scenarios", "nonsense"]).assert_one_line(2, &["nonsense", "rolling-restart"]);
 }
 
@@ -32,7 +35,8 @@ fn a_pre_stop_sleep_above_the_grace_names_both() {
 #[test]
 fn a_rate_of_nothing_and_an_unknown_lane_are_named() {
     loadgen(&["run", "--set", "load.lanes.new.rate=0"]).assert_one_line(2, &["load.lanes.new.rate", "0"]);
-    loadgen(&["run", "--set", "load.lanes.fast.rate=1"]).assert_one_line(2, &["fast", "new", "reused", "slow", "post"]);
+    loadgen(&["run", "--set", "load.lanes.fast.rate=1"])
+        .assert_one_line(2, &["fast", "new", "reused", "slow", "post"]);
 }
 
 #[test]
@@ -48,7 +52,7 @@ fn files_that_are_no_scenarios_are_refused_whatever_they_are() {
     let mut bomb = String::from("name: x\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let below = vec![format!("*a{}", level - 1); 10].join(", ");
-        bomb.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+        bomb = format!("{bomb}a{level}: &a{level} [{below}]\n");
     }
     let bomb = scratch.write("bomb.yaml", bomb.as_bytes());
     loadgen(&["run", "--scenario", &bomb]).assert_one_line(2, &["bomb.yaml"]);
@@ -66,7 +70,10 @@ fn fails_to_start(arguments: &[&str], says: &[&str]) {
 
 #[test]
 fn a_command_that_does_not_exist_is_named() {
-    fails_to_start(&["--command", "/does/not/exist --port {port}"], &["web-", "/does/not/exist", "does not exist"]);
+    fails_to_start(
+        &["--command", "/does/not/exist --port {port}"],
+        &["web-", "/does/not/exist", "does not exist"],
+    );
 }
 
 #[test]
@@ -108,13 +115,15 @@ fn a_directory_that_holds_a_recording_is_not_overwritten() {
     std::fs::create_dir_all(scratch.join("out/recording")).unwrap();
     scratch.write("out/recording/header.json", b"{}");
     let out = scratch.join("out");
-    loadgen(&["run", "--out", out.to_str().unwrap()]).assert_one_line(1, &["already holds a recording", "--out"]);
+    loadgen(&["run", "--out", out.to_str().unwrap()])
+        .assert_one_line(1, &["already holds a recording", "--out"]);
 }
 
 #[test]
 fn what_is_no_recording_is_refused() {
     let scratch = Scratch::new();
-    loadgen(&["report", scratch.join("nothing").to_str().unwrap()]).assert_one_line(2, &["holds no recording"]);
+    loadgen(&["report", scratch.join("nothing").to_str().unwrap()])
+        .assert_one_line(2, &["holds no recording"]);
     std::fs::create_dir_all(scratch.join("recording")).unwrap();
     let header = scratch.write("recording/header.json", b"\x00\x01 not json");
     loadgen(&["report", scratch.join("").to_str().unwrap()]).assert_one_line(2, &[&header]);

@@ -1,11 +1,15 @@
 //! Whole runs on this machine: real processes, real sockets, real signals.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
+
 mod common;
 
 use std::fs;
 use std::process::{Child, Stdio};
 
-use common::{Run, Scratch, command, eventually, events, is_alive, loadgen, marked, quick, recorded_processes, run};
+use common::{
+    Run, Scratch, command, events, eventually, is_alive, loadgen, marked, quick, recorded_processes, run,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -52,7 +56,10 @@ fn every_failure_is_a_terminating_pods(run: &Run) {
     for failure in run.trial()["failures"].as_array().unwrap() {
         let pod = failure["pod"].as_str().unwrap_or_else(|| panic!("no pod in {failure}"));
         assert!(failure["at_ns"].as_u64().unwrap() >= first, "before the first disruption: {failure}");
-        assert!(run.terminated().iter().any(|terminated| terminated["name"] == pod), "{pod} was never deleted");
+        assert!(
+            run.terminated().iter().any(|terminated| terminated["name"] == pod),
+            "{pod} was never deleted"
+        );
     }
 }
 
@@ -64,8 +71,19 @@ fn a_rollout_with_pre_stop_and_drain_drops_nothing_and_leaves_nothing() {
     assert_eq!((run.count("failed"), run.count("late")), (0, 0));
     assert_eq!(run.terminated().len(), 2);
     for pod in run.terminated() {
-        let edge = |name: &str| pod["timeline"][format!("{name}_ns")].as_u64().unwrap_or_else(|| panic!("{name}: {pod}"));
-        let order = ["delete_requested", "t0", "pre_stop_started", "sigterm", "listener_closed", "drained", "exited", "gone"];
+        let edge = |name: &str| {
+            pod["timeline"][format!("{name}_ns")].as_u64().unwrap_or_else(|| panic!("{name}: {pod}"))
+        };
+        let order = [
+            "delete_requested",
+            "t0",
+            "pre_stop_started",
+            "sigterm",
+            "listener_closed",
+            "drained",
+            "exited",
+            "gone",
+        ];
         assert!(order.windows(2).all(|pair| edge(pair[0]) <= edge(pair[1])), "{pod}");
         let pre_stop = edge("sigterm") - edge("t0");
         assert!((1_950_000_000..2_300_000_000).contains(&pre_stop), "preStop of 2 s took {pre_stop} ns");
@@ -73,14 +91,22 @@ fn a_rollout_with_pre_stop_and_drain_drops_nothing_and_leaves_nothing() {
         assert_eq!(pod["endpoint"].as_array().unwrap().len(), 2, "both nodes");
         assert_eq!(pod["exit"]["code"], 0);
     }
-    let negative = run.report["arms"].as_array().unwrap().iter().find(|arm| arm["role"] == "negative-control").unwrap();
-    assert!(negative["requests"]["failed"].as_u64().unwrap() > 0, "a server that exits at once must be seen to fail");
+    let negative =
+        run.report["arms"].as_array().unwrap().iter().find(|arm| arm["role"] == "negative-control").unwrap();
+    assert!(
+        negative["requests"]["failed"].as_u64().unwrap() > 0,
+        "a server that exits at once must be seen to fail"
+    );
     every_arm_and_lane_adds_up(&run);
     run.assert_nothing_left();
 
     let again = loadgen(&["report", run.out.to_str().unwrap(), "--format", "json", "--gate"]);
     assert_eq!(again.code, 0);
-    assert_eq!(again.stdout.as_bytes(), fs::read(run.out.join("report.json")).unwrap(), "the same report, offline");
+    assert_eq!(
+        again.stdout.as_bytes(),
+        fs::read(run.out.join("report.json")).unwrap(),
+        "the same report, offline"
+    );
 }
 
 #[test]
@@ -102,9 +128,12 @@ fn a_server_that_exits_on_sigterm_fails_with_a_counterexample() {
 fn pinned_connections_are_cut_without_connection_close_even_after_pre_stop() {
     let scratch = Scratch::new();
     let arguments = quick(&[
-        "--set", "workload.server.closeConnections=false",
-        "--set", "load.lanes={new: {rate: 100}, reused: {rate: 1000, connections: 200}}",
-        "--set", "workload.replicas=3",
+        "--set",
+        "workload.server.closeConnections=false",
+        "--set",
+        "load.lanes={new: {rate: 100}, reused: {rate: 1000, connections: 200}}",
+        "--set",
+        "workload.replicas=3",
     ]);
     let run = run(&scratch, "pinned", &arguments);
     let new = &run.trial()["lanes"][0];
@@ -132,8 +161,16 @@ fn a_python_server_that_exits_on_sigterm_is_found_to_drop_requests() {
     let script = scratch.write("server.py", PYTHON_SERVER);
     let server = format!("python3 {script}");
     let arguments = [
-        "--command", &server, "--set", "control=false", "--set", "settle={before: 1s, after: 1s}",
-        "--set", "workload.lifecycle=null", "--set", "local.propagation=500ms",
+        "--command",
+        &server,
+        "--set",
+        "control=false",
+        "--set",
+        "settle={before: 1s, after: 1s}",
+        "--set",
+        "workload.lifecycle=null",
+        "--set",
+        "local.propagation=500ms",
     ];
     let run = run(&scratch, "python", &arguments);
     assert_eq!((run.ran.code, run.verdict()), (3, "fail"), "{}", run.summary());
@@ -146,10 +183,22 @@ fn a_python_server_that_exits_on_sigterm_is_found_to_drop_requests() {
 fn a_server_without_a_handler_ignores_sigterm_and_uses_its_full_grace() {
     let scratch = Scratch::new();
     let arguments = [
-        "--command", "python3 -m http.server --bind {host} {port}", "--set", "control=false",
-        "--set", "settle={before: 1s, after: 1s}", "--set", "workload.replicas=1",
-        "--set", "workload.terminationGracePeriodSeconds=4", "--set", "workload.lifecycle.preStop.sleep.seconds=1",
-        "--set", "load.lanes={new: {rate: 40}}", "--set", "expect={failed: any, late: any}",
+        "--command",
+        "python3 -m http.server --bind {host} {port}",
+        "--set",
+        "control=false",
+        "--set",
+        "settle={before: 1s, after: 1s}",
+        "--set",
+        "workload.replicas=1",
+        "--set",
+        "workload.terminationGracePeriodSeconds=4",
+        "--set",
+        "workload.lifecycle.preStop.sleep.seconds=1",
+        "--set",
+        "load.lanes={new: {rate: 40}}",
+        "--set",
+        "expect={failed: any, late: any}",
     ];
     let run = run(&scratch, "deaf", &arguments);
     let pod = run.terminated()[0];
@@ -158,7 +207,10 @@ fn a_server_without_a_handler_ignores_sigterm_and_uses_its_full_grace() {
     assert_eq!(pod["exit"]["signal"], 9);
     let edge = |name: &str| pod["timeline"][name].as_u64().unwrap();
     let signal_to_kill = edge("killed_ns") - edge("sigterm_ns");
-    assert!((2_950_000_000..3_300_000_000).contains(&signal_to_kill), "grace 4 − preStop 1 took {signal_to_kill} ns");
+    assert!(
+        (2_950_000_000..3_300_000_000).contains(&signal_to_kill),
+        "grace 4 − preStop 1 took {signal_to_kill} ns"
+    );
     run.assert_nothing_left();
 }
 
@@ -170,9 +222,13 @@ fn hooks_run_in_the_pod_and_report_to_its_log() {
     let run = run(&scratch, "hooks", &quick(&["--set", hooks]));
     assert_eq!(run.ran.code, 0, "{}", run.summary());
     let seen = |hook: &str, edge: &str| {
-        events(&run.out).iter().any(|event| event["report"]["event"] == edge && event["report"]["hook"] == hook)
+        events(&run.out)
+            .iter()
+            .any(|event| event["report"]["event"] == edge && event["report"]["hook"] == hook)
     };
-    for (hook, edge) in [("pre-stop", "hook-started"), ("pre-stop", "hook-ended"), ("post-start", "hook-ended")] {
+    for (hook, edge) in
+        [("pre-stop", "hook-started"), ("pre-stop", "hook-ended"), ("post-start", "hook-ended")]
+    {
         assert!(seen(hook, edge), "{hook} {edge} is not in the log");
     }
     for pod in run.terminated() {

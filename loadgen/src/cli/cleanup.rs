@@ -33,28 +33,28 @@ struct Which {
 
 pub(super) fn main(arguments: &Args) -> ExitCode {
     let mut runs = sweep::marked();
-    let mut said = String::new();
+    let mut said = Vec::new();
     match &arguments.which.run {
         Some(run) => runs.retain(|marked, _| marked == run),
         None => runs.retain(|run, _| {
             let live = is_guarded(run);
             if live {
-                said.push_str(&format!("run {run} is still going on; --run {run} would end it\n"));
+                said.push(format!("run {run} is still going on; --run {run} would end it\n"));
             }
             !live
         }),
     }
     let incomplete = end(&runs, &mut said);
     if said.is_empty() {
-        said.push_str("nothing is left of any run\n");
+        said.push("nothing is left of any run\n".to_owned());
     }
-    match super::print(&said) {
+    match super::print(&said.concat()) {
         ExitCode::Success if incomplete => ExitCode::CleanupIncomplete,
         code => code,
     }
 }
 
-fn end(runs: &BTreeMap<String, Vec<u32>>, said: &mut String) -> bool {
+fn end(runs: &BTreeMap<String, Vec<u32>>, said: &mut Vec<String>) -> bool {
     let mut incomplete = false;
     for (run, processes) in runs {
         let gone = (0..ROUNDS).any(|_| {
@@ -65,7 +65,7 @@ fn end(runs: &BTreeMap<String, Vec<u32>>, said: &mut String) -> bool {
             gone
         });
         let outcome = if gone { "ended" } else { "could not all be ended (are they yours?)" };
-        said.push_str(&format!("run {run}: {} processes {outcome}\n", processes.len()));
+        said.push(format!("run {run}: {} processes {outcome}\n", processes.len()));
         incomplete |= !gone;
     }
     incomplete

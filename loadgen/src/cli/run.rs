@@ -136,7 +136,9 @@ fn plan(arguments: &Args, anchor: Anchor) -> Result<Plan, ExitCode> {
 fn dry_run(plan: &Plan, format: Format) -> ExitCode {
     let plan = plan.redacted();
     let text = match format {
-        Format::Json => serde_json::to_string_pretty(&plan).map(|text| text + "\n").map_err(|error| error.to_string()),
+        Format::Json => {
+            serde_json::to_string_pretty(&plan).map(|text| text + "\n").map_err(|error| error.to_string())
+        }
         Format::Text => serde_saphyr::to_string(&plan).map_err(|error| error.to_string()),
     };
     match text {
@@ -253,18 +255,20 @@ fn conclude(arguments: &Args, out: &Path, outcome: &Outcome) -> ExitCode {
     if let Err(error) = recorder::replace(&file, reports::json(&report).as_bytes()) {
         return super::fail(&error);
     }
-    let mut text = super::render(&report, arguments.format);
-    if arguments.format == Format::Text && !arguments.quiet {
-        text.push_str(&format!("\nReport and recording: {}\n", out.display()));
-    }
-    let printed = super::print(&text);
+    let rendered = super::render(&report, arguments.format);
+    let printed = match arguments.format {
+        Format::Text => super::print(&format!("{rendered}\nReport and recording: {}\n", out.display())),
+        Format::Json => super::print(&rendered),
+    };
     for leftover in &outcome.leftovers {
         super::complain(&format!("clean-up is incomplete: {leftover}; `loadgen cleanup --all` tries again"));
     }
     match outcome.stop {
         Stop::Interrupt => ExitCode::Interrupted,
         Stop::Terminate => ExitCode::Terminated,
-        Stop::No | Stop::MaxTime | Stop::Failed if !outcome.leftovers.is_empty() => ExitCode::CleanupIncomplete,
+        Stop::No | Stop::MaxTime | Stop::Failed if !outcome.leftovers.is_empty() => {
+            ExitCode::CleanupIncomplete
+        }
         Stop::No | Stop::MaxTime | Stop::Failed if printed != ExitCode::Success => printed,
         Stop::No | Stop::MaxTime | Stop::Failed => report.verdict.into(),
     }

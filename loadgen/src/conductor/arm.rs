@@ -35,7 +35,7 @@ pub(super) async fn run(shared: &Shared, id: ArmId, arm: Arm) -> Result<Vec<Stri
     let mut cluster = LocalCluster::new(settings(shared, id, &arm, emitter.clone()));
     let deployed = tokio::select! {
         result = cluster.deploy(shared.conductor.ready_timeout) => Some(result),
-        _ = stopped(&mut stop) => None,
+        () = stopped(&mut stop) => None,
     };
     let measured = match deployed {
         Some(Ok(())) => measure(shared, id, &arm, &mut cluster, &emitter, stop).await,
@@ -84,7 +84,7 @@ async fn measure(
     emitter.emit_at(start, Event::LoadStarted);
     let ended = tokio::select! {
         result = disrupt(shared, arm, cluster) => Some(result),
-        _ = stopped(&mut stop) => None,
+        () = stopped(&mut stop) => None,
     };
     match ended {
         Some(Ok(())) => engine.stop_at(clock.now()),
@@ -114,7 +114,11 @@ async fn measure(
     Ok(())
 }
 
-async fn disrupt(shared: &Shared, arm: &Arm, cluster: &mut LocalCluster) -> Result<(), cluster::ClusterError> {
+async fn disrupt(
+    shared: &Shared,
+    arm: &Arm,
+    cluster: &mut LocalCluster,
+) -> Result<(), cluster::ClusterError> {
     tokio::time::sleep(LEAD + arm.settle.before).await;
     if arm.disruption == Disruption::None {
         // A control arm is there to be compared: it lasts as long as what it is compared with.

@@ -1,7 +1,12 @@
 //! Runs the real binary and reads what it leaves.
 
-// Each test binary uses a part of this.
-#![allow(dead_code, clippy::allow_attributes, reason = "shared by several test binaries")]
+#![allow(
+    clippy::allow_attributes,
+    reason = "whether each of these is needed differs between the test binaries"
+)]
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+#![allow(missing_docs, unreachable_pub, reason = "a module of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "a test's way to fail")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -191,14 +196,22 @@ pub fn eventually(seconds: u64, what: &str, mut met: impl FnMut() -> bool) {
 /// A scenario that is over in a few seconds: two pods, a rollout, light load. Its limits are wide: what is tested is
 /// what happens to requests, on a machine that may be busy with other tests.
 pub const QUICK: &[&str] = &[
-    "--set", "limits={scheduleLag: 1s, detectionFloor: 3s}",
-    "--set", "load.lateOver=3s",
-    "--set", "workload.replicas=2",
-    "--set", "workload.lifecycle.preStop.sleep.seconds=2",
-    "--set", "workload.terminationGracePeriodSeconds=10",
-    "--set", "settle={before: 1s, after: 1s}",
-    "--set", "load.lanes={new: {rate: 200}, reused: {rate: 200, connections: 10}, slow: {rate: 10, delay: 1s}, post: {rate: 20}}",
-    "--set", "control=false",
+    "--set",
+    "limits={scheduleLag: 1s, detectionFloor: 3s}",
+    "--set",
+    "load.lateOver=3s",
+    "--set",
+    "workload.replicas=2",
+    "--set",
+    "workload.lifecycle.preStop.sleep.seconds=2",
+    "--set",
+    "workload.terminationGracePeriodSeconds=10",
+    "--set",
+    "settle={before: 1s, after: 1s}",
+    "--set",
+    "load.lanes={new: {rate: 200}, reused: {rate: 200, connections: 10}, slow: {rate: 10, delay: 1s}, post: {rate: 20}}",
+    "--set",
+    "control=false",
 ];
 
 /// [`QUICK`] and more.

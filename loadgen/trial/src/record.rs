@@ -97,7 +97,8 @@ impl Record {
     /// The stamp behind an offset field.
     #[must_use]
     pub fn at(&self, offset: u32) -> Option<Stamp> {
-        (offset != Self::UNSEEN).then(|| Stamp::from_nanos(self.intended.as_nanos() + u64::from(offset) * 100))
+        (offset != Self::UNSEEN)
+            .then(|| Stamp::from_nanos(self.intended.as_nanos() + u64::from(offset) * 100))
     }
 
     /// True if the slot was never sent.
@@ -253,7 +254,8 @@ impl Class {
     /// True where no HTTP answer was judged: refused, reset, cut off or timed out.
     #[must_use]
     pub const fn is_transport(self) -> bool {
-        self.is_service_failure() && !matches!(self, Self::Http4xx | Self::Http5xx | Self::StatusUnexpected | Self::BodyCorrupt)
+        self.is_service_failure()
+            && !matches!(self, Self::Http4xx | Self::Http5xx | Self::StatusUnexpected | Self::BodyCorrupt)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! * [`headers`]: what a request asks and what every answer tells
 //! * [`paths`]: the routes of the server
-//! * [`env`]: the names through which a pod is configured
+//! * [`mod@env`]: the names through which a pod is configured
 //! * [`lifecycle`]: the events that a pod writes to its standard output, one JSON object a line
 //!
 //! Invariants: a reader ignores fields it does not know; a writer never changes the meaning of a field.

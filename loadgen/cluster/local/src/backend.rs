@@ -125,11 +125,18 @@ impl LocalCluster {
     }
 
     async fn ask(&self, request: Request) -> Result<(), ClusterError> {
-        self.requests.send(request).await.map_err(|_| ClusterError::Backend("the control plane has ended".to_owned()))
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| ClusterError::Backend("the control plane has ended".to_owned()))
     }
 
     /// Waits for a state of the workload, for at most `limit`. A failure of any pod ends the wait.
-    async fn until(&mut self, limit: Option<Duration>, met: impl Fn(&Snapshot) -> bool) -> Result<(), ClusterError> {
+    async fn until(
+        &mut self,
+        limit: Option<Duration>,
+        met: impl Fn(&Snapshot) -> bool,
+    ) -> Result<(), ClusterError> {
         let wait = async {
             let seen = self
                 .snapshots
@@ -159,7 +166,10 @@ impl LocalCluster {
             let snapshot = snapshots.borrow();
             tables.iter().all(|table| {
                 let table = table.load();
-                snapshot.available.iter().all(|pod| table.endpoints.iter().any(|endpoint| endpoint.pod == *pod))
+                snapshot
+                    .available
+                    .iter()
+                    .all(|pod| table.endpoints.iter().any(|endpoint| endpoint.pod == *pod))
             })
         };
         match timeout(limit, self.rules_changed.wait_for(met)).await {
@@ -172,7 +182,12 @@ impl LocalCluster {
         }
     }
 
-    async fn delete_pods(&mut self, count: u32, every: Duration, grace: Option<u64>) -> Result<(), ClusterError> {
+    async fn delete_pods(
+        &mut self,
+        count: u32,
+        every: Duration,
+        grace: Option<u64>,
+    ) -> Result<(), ClusterError> {
         for turn in 0..count {
             if turn > 0 {
                 tokio::time::sleep(every).await;
@@ -219,7 +234,8 @@ impl Cluster for LocalCluster {
                 // Every step of a rollout waits for one pod; the whole may take as many steps as there are pods.
                 let steps = self.snapshots.borrow().replicas.max(1);
                 let limit = self.ready_timeout * steps;
-                self.until(Some(limit), |snapshot| snapshot.revision == revision && snapshot.is_complete()).await?;
+                self.until(Some(limit), |snapshot| snapshot.revision == revision && snapshot.is_complete())
+                    .await?;
                 self.emitter.emit(Event::RolloutEnded);
             }
             Disruption::DeletePods { count, every, grace_period_seconds } => {

@@ -59,7 +59,8 @@ fn rules(entries: &BTreeMap<PodId, Entry>) -> Table {
             .collect()
     };
     let ready = select(false, Entry::ready);
-    let endpoints = if ready.is_empty() { select(true, |entry| entry.serving && entry.terminating) } else { ready };
+    let endpoints =
+        if ready.is_empty() { select(true, |entry| entry.serving && entry.terminating) } else { ready };
     Table { endpoints }
 }
 

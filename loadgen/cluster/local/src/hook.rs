@@ -77,14 +77,17 @@ impl Ended {
 pub async fn exec(context: &Context, command: &[String]) -> Result<Ended, String> {
     let spec = &context.spec;
     let mut enter = Command::new(&spec.executable);
-    enter.args(["__enter", spec.isolation.as_str(), &context.pid.to_string(), "--"]).args(spec.program(command));
+    enter
+        .args(["__enter", spec.isolation.as_str(), &context.pid.to_string(), "--"])
+        .args(spec.program(command));
     spec.environment(&mut enter);
     if spec.isolation == Isolation::None {
         // Without a namespace, /proc/1 is the machine's: the container's log is found by the pod's own number.
         enter.env(LIFECYCLE_OUT, format!("/proc/{}/fd/1", context.pid));
     }
-    let mut shimmed =
-        process::spawn_shimmed(&spec.spawner, enter).await.map_err(|error| format!("failed to start: {error}"))?;
+    let mut shimmed = process::spawn_shimmed(&spec.spawner, enter)
+        .await
+        .map_err(|error| format!("failed to start: {error}"))?;
     let drain = async {
         let (mut out, mut err) = (tokio::io::sink(), tokio::io::sink());
         let _ended = tokio::join!(

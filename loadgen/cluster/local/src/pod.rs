@@ -5,66 +5,33 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cluster::Emitter;
-use contract::env;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use trial::event::{Event, HookOutcome, ProcessRole};
 use trial::id::PodId;
-use trial::settings::{Handler, KubeletVersion, Program, Workload, human};
 use trial::time::Stamp;
 
 use crate::hook::{self, Context};
 use crate::probe::{self, Threshold};
-use crate::process::guard::Guard;
-use crate::process::{self, Isolation, Spawner, Status, sweep};
-use crate::termination::{Input, Step, Termination};
+use crate::process::{self, Status, sweep};
+use crate::termination::{Input, Termination};
 
 mod listener;
 mod output;
+mod spec;
+mod stop;
+
+pub use spec::Spec;
 
 /// Marks every process of a pod, for ending what a pod without a PID namespace leaves behind.
 pub const POD_MARKER: &str = "DRAINPROOF_POD";
 /// How long a killed process may take to end when the run is over.
 const END_LIMIT: Duration = Duration::from_secs(3);
-
-/// What a pod is made of.
-#[derive(Debug, Clone)]
-pub struct Spec {
-    /// Its number in the arm.
-    pub id: PodId,
-    /// Its name.
-    pub name: String,
-    /// Its node.
-    pub node: String,
-    /// Where it is to listen.
-    pub address: SocketAddr,
-    /// The run that it belongs to.
-    pub run: String,
-    /// Our own executable, which holds the server and the programs between us and a pod.
-    pub executable: PathBuf,
-    /// How it is kept apart.
-    pub isolation: Isolation,
-    /// Starts its processes.
-    pub spawner: Spawner,
-    /// Is told of its processes.
-    pub guard: Arc<Mutex<Guard>>,
-    /// The template.
-    pub workload: Arc<Workload>,
-    /// Whose arithmetic applies.
-    pub kubelet: KubeletVersion,
-    /// Where events go.
-    pub emitter: Emitter,
-    /// For the small delays of a real node.
-    pub seed: u64,
-}
 
 /// What the control plane tells a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,61 +58,6 @@ pub enum Update {
     Terminal,
     /// The object is gone.
     Gone,
-}
-
-impl Spec {
-    /// A command of the pod, with our own server resolved to this executable and `{host}` and `{port}` filled in.
-    #[must_use]
-    pub fn program(&self, command: &[String]) -> Vec<String> {
-        let fill = |text: &String| {
-            text.replace("{host}", &self.address.ip().to_string()).replace("{port}", &self.address.port().to_string())
-        };
-        match command.split_first() {
-            Some((first, rest)) if first == "server" || first == "/server" => {
-                let own = [self.executable.to_string_lossy().into_owned(), "__server".to_owned()];
-                own.into_iter().chain(rest.iter().map(fill)).collect()
-            }
-            _ => command.iter().map(fill).collect(),
-        }
-    }
-
-    /// What every process of the pod finds in its environment.
-    pub fn environment(&self, command: &mut Command) {
-        command
-            .env(env::RUN_MARKER, &self.run)
-            .env(POD_MARKER, format!("{}/{}", self.run, self.name))
-            .env(env::POD_NAME, &self.name)
-            .env(env::NODE_NAME, &self.node)
-            .env(env::HOST, self.address.ip().to_string())
-            .env(env::PORT, self.address.port().to_string());
-    }
-
-    fn main_command(&self) -> Vec<String> {
-        let server = match &self.workload.program {
-            Program::Command(command) => return self.program(command),
-            Program::Server(server) => server,
-        };
-        let mut command = vec![
-            "server".to_owned(),
-            "run".to_owned(),
-            format!("--listen={}", self.address),
-            format!("--on-sigterm={}", server.on_sigterm.as_str()),
-            format!("--shutdown-takes={}", human::format(server.shutdown_takes)),
-            format!("--drain-timeout={}", human::format(server.drain_timeout)),
-            format!("--lame-duck={}", human::format(server.lame_duck)),
-            format!("--close-connections={}", server.close_connections),
-            format!("--fail-readiness={}", server.fail_readiness),
-            format!("--service-time={}", human::format(server.service_time)),
-        ];
-        if let Some(url) = &server.poll_while_draining {
-            command.push(format!("--poll-while-draining={url}"));
-        }
-        self.program(&command)
-    }
-
-    fn reports_lifecycle(&self) -> bool {
-        matches!(self.workload.program, Program::Server(_))
-    }
 }
 
 /// Runs a pod until it is gone. `updates` is bounded; the control plane always reads it.
@@ -259,17 +171,10 @@ impl Pod {
 
     async fn end(&mut self) {
         self.send(Signal::SIGKILL);
-        let statuses = &mut self.statuses;
-        let over = async {
-            while let Some(status) = statuses.recv().await {
-                if matches!(status, Status::Exited { .. } | Status::Failed { .. }) {
-                    return;
-                }
-            }
-        };
         // Not yet started, or hanging in the kernel: then the shim goes, and what it started by its death signal. What
         // even that does not end, the guard tries again and reports.
-        let ended = self.pid.is_some() && tokio::time::timeout(END_LIMIT, over).await.is_ok();
+        let ended =
+            self.pid.is_some() && tokio::time::timeout(END_LIMIT, over(&mut self.statuses)).await.is_ok();
         if let (false, Some(shim)) = (ended, &mut self.shim) {
             let _gone = shim.kill();
         }
@@ -332,7 +237,8 @@ impl Pod {
             self.probes = probes;
             self.tasks.push(tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_secs(u64::from(probe.initial_delay_seconds))).await;
-                let mut ticks = tokio::time::interval(Duration::from_secs(u64::from(probe.period_seconds.max(1))));
+                let mut ticks =
+                    tokio::time::interval(Duration::from_secs(u64::from(probe.period_seconds.max(1))));
                 loop {
                     ticks.tick().await;
                     if sender.send(probe::once(&context, &probe).await).await.is_err() {
@@ -374,94 +280,12 @@ impl Pod {
         }
     }
 
-    fn on_timer(&mut self) -> bool {
-        if self.termination.is_some() {
-            return self.advance(Input::Timer);
-        }
-        let Some((_, grace_seconds)) = self.deletion else { return true };
-        let pod = self.spec.id;
-        let t0 = self.spec.emitter.emit(Event::Killing { pod });
-        let hook = self.spec.workload.lifecycle.pre_stop.is_some();
-        let (machine, step) = Termination::begin(t0, grace_seconds, hook, self.spec.kubelet);
-        self.termination = Some(machine);
-        // What ended by itself before has nothing left to stop.
-        !self.ended && self.take(step)
-    }
-
-    fn advance(&mut self, input: Input) -> bool {
-        let now = self.now();
-        let steps = self.termination.as_mut().map(|machine| machine.next(now, input)).unwrap_or_default();
-        steps.into_iter().all(|step| self.take(step))
-    }
-
-    fn take(&mut self, step: Step) -> bool {
-        let pod = self.spec.id;
-        match step {
-            Step::RunHook => self.start_pre_stop(),
-            Step::AbandonHook => {
-                // Left running: dropping the handle detaches the task, and the hook ends with the container.
-                self.pre_stop = None;
-                let inferred = self.pre_stop_is_sleep();
-                self.spec.emitter.emit(Event::PreStopEnded { pod, inferred, outcome: HookOutcome::Overran });
-            }
-            Step::Signal => self.send_stop_signal(),
-            Step::Kill => {
-                self.spec.emitter.emit(Event::KillSignal { pod });
-                self.send(Signal::SIGKILL);
-            }
-            Step::Over => return false,
-        }
-        true
-    }
-
-    fn start_pre_stop(&mut self) {
-        let (Some(handler), Some(pid)) = (self.spec.workload.lifecycle.pre_stop.clone(), self.pid) else { return };
-        let inferred = self.pre_stop_is_sleep();
-        self.spec.emitter.emit(Event::PreStopStarted { pod: self.spec.id, inferred });
-        self.pre_stop = Some(tokio::spawn(hook::run(Context { spec: self.spec.clone(), pid }, handler)));
-    }
-
-    /// A `sleep` hook runs in the kubelet: no program in the pod could have seen it.
-    fn pre_stop_is_sleep(&self) -> bool {
-        matches!(self.spec.workload.lifecycle.pre_stop, Some(Handler::Sleep { .. }))
-    }
-
-    fn on_pre_stop(&mut self, outcome: HookOutcome) {
-        self.pre_stop = None;
-        if let HookOutcome::Failed { message } = &outcome {
-            self.warn("FailedPreStopHook", message);
-        }
-        let inferred = self.pre_stop_is_sleep();
-        self.spec.emitter.emit(Event::PreStopEnded { pod: self.spec.id, inferred, outcome });
-    }
-
-    fn send_stop_signal(&mut self) {
-        let Some(pid) = self.pid else { return };
-        let handled = process::handles(pid, Signal::SIGTERM);
-        // An ordinary process would die of a signal that process 1 of a container never sees.
-        let dropped = !self.spec.isolation.is_namespaced() && handled == Some(false);
-        self.spec.emitter.emit(Event::StopSignal { pod: self.spec.id, signal: "SIGTERM".to_owned(), handled });
-        if !self.spec.reports_lifecycle() {
-            let (emitter, pod, address) = (self.spec.emitter.clone(), self.spec.id, self.spec.address);
-            self.tasks.push(tokio::spawn(listener::watch(emitter, pod, pid, address)));
-        }
-        if !dropped {
-            self.send(Signal::SIGTERM);
-        }
-    }
-
-    fn send(&self, signal: Signal) {
-        if let (Some(pid), false) = (self.pid, self.ended)
-            && let Err(error) = process::signal(pid, signal)
-        {
-            self.warn("FailedKillPod", &format!("{signal}: {error}"));
-        }
-    }
-
     async fn on_exited(&mut self, code: Option<i32>, signal: Option<i32>, mono_ns: u64) -> bool {
         self.ended = true;
         let pod = self.spec.id;
-        self.spec.emitter.emit_at(self.spec.emitter.clock().stamp(mono_ns), Event::Exited { pod, code, signal });
+        self.spec
+            .emitter
+            .emit_at(self.spec.emitter.clock().stamp(mono_ns), Event::Exited { pod, code, signal });
         self.sweep();
         self.reap().await;
         if self.termination.is_some() {
@@ -534,10 +358,19 @@ impl Pod {
 
 async fn finished(hook: &mut Option<JoinHandle<HookOutcome>>) -> HookOutcome {
     match hook {
-        Some(handle) => handle
-            .await
-            .unwrap_or_else(|error| HookOutcome::Failed { message: format!("the hook's task failed: {error}") }),
+        Some(handle) => handle.await.unwrap_or_else(|error| HookOutcome::Failed {
+            message: format!("the hook's task failed: {error}"),
+        }),
         None => pending().await,
+    }
+}
+
+/// Waits for the shim to say that the container ended.
+async fn over(statuses: &mut mpsc::Receiver<Status>) {
+    while let Some(status) = statuses.recv().await {
+        if matches!(status, Status::Exited { .. } | Status::Failed { .. }) {
+            return;
+        }
     }
 }
 

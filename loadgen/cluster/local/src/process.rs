@@ -125,7 +125,9 @@ impl Spawner {
     /// It could not be started.
     pub async fn spawn(&self, command: Command) -> io::Result<Child> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send((command, reply)).map_err(|_| io::Error::other("the spawning thread has ended"))?;
+        self.requests
+            .send((command, reply))
+            .map_err(|_| io::Error::other("the spawning thread has ended"))?;
         answer.await.map_err(|_| io::Error::other("the spawning thread has ended"))?
     }
 }
@@ -152,7 +154,10 @@ pub async fn spawn_shimmed(spawner: &Spawner, mut command: Command) -> io::Resul
     let (status, status_writer) = io::pipe()?;
     let (stdout, stdout_writer) = io::pipe()?;
     let (stderr, stderr_writer) = io::pipe()?;
-    command.stdin(Stdio::from(status_writer)).stdout(Stdio::from(stdout_writer)).stderr(Stdio::from(stderr_writer));
+    command
+        .stdin(Stdio::from(status_writer))
+        .stdout(Stdio::from(stdout_writer))
+        .stderr(Stdio::from(stderr_writer));
     // The command holds our copies of the write ends; they close with it once the process exists.
     let shim = spawner.spawn(command).await?;
     Ok(Shimmed { shim, status: receiver(status)?, stdout: receiver(stdout)?, stderr: receiver(stderr)? })

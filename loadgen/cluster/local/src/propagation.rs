@@ -72,7 +72,9 @@ fn sample(quantiles: &[(f64, f64)], share: f64) -> Duration {
     let seconds = quantiles
         .windows(2)
         .find_map(|pair| match pair {
-            [(low, from), (high, to)] if share <= *high => Some(from + (to - from) * (share - low) / (high - low)),
+            [(low, from), (high, to)] if share <= *high => {
+                Some(from + (to - from) * (share - low) / (high - low))
+            }
             _ => None,
         })
         .unwrap_or(0.0);

@@ -33,7 +33,9 @@ pub fn reconcile(replicas: u32, strategy: Strategy, pods: &[View]) -> Actions {
     if surge == 0 && unavailable == 0 {
         unavailable = 1;
     }
-    let count = |wanted: &dyn Fn(&View) -> bool| u32::try_from(pods.iter().filter(|pod| wanted(pod)).count()).unwrap_or(u32::MAX);
+    let count = |wanted: &dyn Fn(&View) -> bool| {
+        u32::try_from(pods.iter().filter(|pod| wanted(pod)).count()).unwrap_or(u32::MAX)
+    };
     let total = count(&|_| true);
     let current = count(&|pod| pod.current);
     let room = (replicas + surge).saturating_sub(total);

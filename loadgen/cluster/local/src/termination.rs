@@ -61,7 +61,8 @@ impl Termination {
     #[must_use]
     pub fn begin(now: Stamp, grace_seconds: u64, hook: bool, kubelet: KubeletVersion) -> (Self, Step) {
         let grace = Duration::from_secs(grace_seconds.max(1));
-        let mut this = Self { kubelet, grace, began: now, state: State::Hook { until: now + grace }, exited: false };
+        let mut this =
+            Self { kubelet, grace, began: now, state: State::Hook { until: now + grace }, exited: false };
         if hook {
             return (this, Step::RunHook);
         }
@@ -178,7 +179,10 @@ mod tests {
             (0, None, 34, 0.0, 2.0),
         ] {
             let (got_signal, got_kill) = run(grace, hook, minor);
-            assert!((got_signal - signal).abs() < 1e-6, "grace {grace} hook {hook:?} 1.{minor}: signal {got_signal}");
+            assert!(
+                (got_signal - signal).abs() < 1e-6,
+                "grace {grace} hook {hook:?} 1.{minor}: signal {got_signal}"
+            );
             assert!((got_kill - kill).abs() < 1e-6, "grace {grace} hook {hook:?} 1.{minor}: kill {got_kill}");
         }
     }

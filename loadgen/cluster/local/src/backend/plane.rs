@@ -111,7 +111,16 @@ impl Plane {
         );
         let (snapshots, receiver) = watch::channel(Snapshot::default());
         let (report, updates) = mpsc::channel(256);
-        let plane = Self { settings, endpoints, pods: Vec::new(), revision: 0, failure: None, report, updates, snapshots };
+        let plane = Self {
+            settings,
+            endpoints,
+            pods: Vec::new(),
+            revision: 0,
+            failure: None,
+            report,
+            updates,
+            snapshots,
+        };
         (plane, receiver)
     }
 
@@ -240,7 +249,13 @@ impl Plane {
             seed: settings.seed.wrapping_add(u64::from(number) + 1),
         };
         let (revision, text) = (self.revision, address.to_string());
-        settings.emitter.emit(Event::PodCreated { pod: id, name: name.clone(), node, address: text, revision });
+        settings.emitter.emit(Event::PodCreated {
+            pod: id,
+            name: name.clone(),
+            node,
+            address: text,
+            revision,
+        });
         let (control, inbox) = mpsc::channel(4);
         let task = tokio::spawn(pod::run(spec.clone(), inbox, self.report.clone()));
         let entry =
@@ -273,13 +288,17 @@ impl Plane {
 
     fn publish(&self) {
         let now = self.settings.emitter.clock().now();
-        let count = |wanted: &dyn Fn(&&Entry) -> bool| u32::try_from(self.pods.iter().filter(wanted).count()).unwrap_or(0);
+        let count = |wanted: &dyn Fn(&&Entry) -> bool| {
+            u32::try_from(self.pods.iter().filter(wanted).count()).unwrap_or(0)
+        };
         let available: Vec<PodId> =
             self.live().filter(|entry| self.is_available(entry, now)).map(|entry| entry.id).collect();
         let snapshot = Snapshot {
             replicas: self.settings.arm.workload.replicas,
             revision: self.revision,
-            updated: count(&|entry| !entry.deleted && entry.revision == self.revision && self.is_available(entry, now)),
+            updated: count(&|entry| {
+                !entry.deleted && entry.revision == self.revision && self.is_available(entry, now)
+            }),
             available,
             live: count(&|entry| !entry.deleted),
             terminating: count(&|entry| entry.deleted && !entry.gone),

@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn lines_of_the_kernel_are_read() {
-        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1";
+        let line =
+            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1";
         assert_eq!(listener(line), Some((Some("127.0.0.1".parse().unwrap()), 8080)));
         assert_eq!(listener(&line.replace("0A", "01")), None);
         assert_eq!(listener(&line.replace("0100007F", "00000000")), Some((None, 8080)));

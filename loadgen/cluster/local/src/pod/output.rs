@@ -31,11 +31,19 @@ pub(super) async fn statuses(pipe: pipe::Receiver, sender: mpsc::Sender<Status>)
 }
 
 /// Reads a container's log: lifecycle lines become events, of the others the last few are kept.
-pub(super) async fn log(pipe: pipe::Receiver, emitter: Emitter, pod: PodId, last_words: Arc<Mutex<VecDeque<String>>>) {
+pub(super) async fn log(
+    pipe: pipe::Receiver,
+    emitter: Emitter,
+    pod: PodId,
+    last_words: Arc<Mutex<VecDeque<String>>>,
+) {
     let mut reader = BufReader::with_capacity(64 * 1024, pipe);
     while let Some(line) = next_line(&mut reader).await {
         if let Some(report) = Line::parse(&line) {
-            emitter.emit_at(emitter.clock().stamp(report.mono_ns), Event::Lifecycle { pod, report: report.event });
+            emitter.emit_at(
+                emitter.clock().stamp(report.mono_ns),
+                Event::Lifecycle { pod, report: report.event },
+            );
         } else if let Ok(mut words) = last_words.lock()
             && !line.trim().is_empty()
         {
@@ -49,8 +57,13 @@ pub(super) async fn log(pipe: pipe::Receiver, emitter: Emitter, pod: PodId, last
 
 /// The last words, as the end of a sentence.
 pub(super) fn quote(last_words: &Mutex<VecDeque<String>>) -> String {
-    let words: Vec<String> = last_words.lock().map(|words| words.iter().cloned().collect()).unwrap_or_default();
-    if words.is_empty() { " without a word".to_owned() } else { format!("; its last words: {}", words.join(" | ")) }
+    let words: Vec<String> =
+        last_words.lock().map(|words| words.iter().cloned().collect()).unwrap_or_default();
+    if words.is_empty() {
+        " without a word".to_owned()
+    } else {
+        format!("; its last words: {}", words.join(" | "))
+    }
 }
 
 /// The next line, at most [`MAX_LINE`] bytes of it, whatever its length or encoding; `None` at the end.

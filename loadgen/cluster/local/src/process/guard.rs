@@ -64,7 +64,11 @@ impl Guard {
     pub fn finish(&mut self) -> io::Result<()> {
         drop(self.pipe.take());
         let status = self.child.wait()?;
-        if status.success() { Ok(()) } else { Err(io::Error::other("processes of the run could not be ended")) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other("processes of the run could not be ended"))
+        }
     }
 }
 
@@ -92,8 +96,11 @@ pub fn guard(run: &str) -> ExitCode {
 /// Kills what is left of a run; returns how many processes were still there.
 #[must_use]
 pub fn end(run: &str, known: &[(u32, u64)]) -> usize {
-    let mut left: Vec<u32> =
-        known.iter().filter(|(pid, started)| sweep::start_time(*pid) == Some(*started)).map(|(pid, _)| *pid).collect();
+    let mut left: Vec<u32> = known
+        .iter()
+        .filter(|(pid, started)| sweep::start_time(*pid) == Some(*started))
+        .map(|(pid, _)| *pid)
+        .collect();
     left.extend(sweep::marked_with(run));
     left.sort_unstable();
     left.dedup();

@@ -48,7 +48,11 @@ pub fn enter(isolation: Isolation, pid: u32, command: &[String]) -> ExitCode {
     let Ok(mut status) = status_pipe() else { return ExitCode::from(CANNOT) };
     let started = join(isolation, pid).and_then(|()| {
         let (program, arguments) = split(command)?;
-        Command::new(program).args(arguments).stdin(Stdio::null()).spawn().map_err(|error| explain(program, &error))
+        Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .spawn()
+            .map_err(|error| explain(program, &error))
     });
     supervise(&mut status, started)
 }
