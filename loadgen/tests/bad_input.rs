@@ -6,7 +6,7 @@ mod common;
 
 use std::net::TcpListener;
 
-use common::{Scratch, loadgen};
+use common::{LOADGEN, Scratch, loadgen};
 
 #[test]
 fn an_unknown_scenario_names_what_is_built_in() {
@@ -78,7 +78,7 @@ fn a_command_that_does_not_exist_is_named() {
 
 #[test]
 fn a_command_that_exits_at_once_is_quoted() {
-    let command = "python3 -c 'import sys; print(\"no config found\", file=sys.stderr); sys.exit(7)'";
+    let command = "sh -c 'echo no config found >&2; exit 7'";
     fails_to_start(&["--command", command], &["web-", "exited with code 7", "no config found"]);
 }
 
@@ -92,8 +92,8 @@ fn a_command_that_never_becomes_ready_is_told_after_the_ready_timeout() {
 fn a_command_whose_port_is_in_use_is_quoted() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let server = format!("python3 -m http.server --bind 127.0.0.1 {port}");
-    fails_to_start(&["--command", &server], &["web-", "Address already in use"]);
+    let server = format!("{LOADGEN} __server run --listen 127.0.0.1:{port}");
+    fails_to_start(&["--command", &server], &["web-", "exited with code 1", &port.to_string(), "in use"]);
 }
 
 #[test]

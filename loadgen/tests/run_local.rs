@@ -8,7 +8,8 @@ use std::fs;
 use std::process::{Child, Stdio};
 
 use common::{
-    Run, Scratch, command, events, eventually, is_alive, loadgen, marked, quick, recorded_processes, run,
+    Run, Scratch, command, events, eventually, has_python, is_alive, loadgen, marked, quick,
+    recorded_processes, run,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -157,6 +158,9 @@ fn a_deleted_pod_is_replaced_under_load() {
 
 #[test]
 fn a_python_server_that_exits_on_sigterm_is_found_to_drop_requests() {
+    if !has_python() {
+        return;
+    }
     let scratch = Scratch::new();
     let script = scratch.write("server.py", PYTHON_SERVER);
     let server = format!("python3 {script}");
@@ -181,6 +185,9 @@ fn a_python_server_that_exits_on_sigterm_is_found_to_drop_requests() {
 
 #[test]
 fn a_server_without_a_handler_ignores_sigterm_and_uses_its_full_grace() {
+    if !has_python() {
+        return;
+    }
     let scratch = Scratch::new();
     let arguments = [
         "--command",
@@ -212,6 +219,45 @@ fn a_server_without_a_handler_ignores_sigterm_and_uses_its_full_grace() {
         "grace 4 − preStop 1 took {signal_to_kill} ns"
     );
     run.assert_nothing_left();
+}
+
+/// What each isolation must show alike: process 1's deafness, hooks that reach the pod's log, nothing left behind.
+fn semantics_hold_under(isolation: &str) {
+    let scratch = Scratch::new();
+    let out = scratch.join("out");
+    let mut arguments = vec!["run", "--quiet", "--out", out.to_str().unwrap()];
+    let deaf = "sh -c '\"$0\" __server run --on-sigterm ignore --listen $HOST:$PORT & wait; wait' ";
+    let command_line = format!("{deaf} {}", common::LOADGEN);
+    let more = quick(&[
+        "--command",
+        &command_line,
+        "--set",
+        "load.lanes={new: {rate: 40}}",
+        "--set",
+        "workload.replicas=1",
+        "--set",
+        "workload.terminationGracePeriodSeconds=3",
+        "--set",
+        "workload.lifecycle={preStop: {exec: {command: [sh, -c, sleep 0.5]}}}",
+    ]);
+    arguments.extend(more);
+    let ran: common::Ran =
+        command(&arguments).env("DRAINPROOF_ISOLATION", isolation).output().unwrap().into();
+    let report: Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
+    let run = Run { ran, out, report };
+    let started = events(&run.out).into_iter().find(|event| event["event"] == "pod-started").unwrap();
+    assert_eq!(started["namespaced"], isolation != "none");
+    let pod = run.terminated()[0];
+    assert!(pod["notes"].to_string().contains("ignored SIGTERM"), "{isolation}: {pod}");
+    assert_eq!(pod["exit"]["signal"], 9, "{isolation}: {pod}");
+    run.assert_nothing_left();
+}
+
+#[test]
+fn a_shell_that_does_not_forward_sigterm_is_deaf_and_its_children_die_with_it_under_every_isolation() {
+    for isolation in ["pid", "user-pid", "none"].into_iter().filter(|isolation| common::permits(isolation)) {
+        semantics_hold_under(isolation);
+    }
 }
 
 #[test]

@@ -193,6 +193,33 @@ pub fn eventually(seconds: u64, what: &str, mut met: impl FnMut() -> bool) {
     }
 }
 
+/// Whether there is a Python to play a server that is not ours. A gate without one must not pass for one with it.
+pub fn has_python() -> bool {
+    let found = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
+    assert!(found || std::env::var_os("CI").is_none(), "CI needs python3");
+    if !found {
+        eprintln!("skipped: there is no python3");
+    }
+    found
+}
+
+/// Whether this machine permits an isolation. A gate on a machine that does not would leave it untested.
+pub fn permits(isolation: &str) -> bool {
+    let (mut status, writer) = std::io::pipe().unwrap();
+    let mut shim = Command::new(LOADGEN);
+    shim.args(["__shim", isolation, "--", LOADGEN, "__noop"]).stdin(Stdio::from(writer));
+    let mut child = shim.spawn().unwrap();
+    drop(shim);
+    let said = std::io::read_to_string(&mut status).unwrap();
+    child.wait().unwrap();
+    let permitted = said.contains("\"exited\":{\"code\":0");
+    assert!(permitted || std::env::var_os("CI").is_none(), "CI must permit {isolation}: {said}");
+    if !permitted {
+        eprintln!("skipped: {isolation} is not permitted here: {said}");
+    }
+    permitted
+}
+
 /// A scenario that is over in a few seconds: two pods, a rollout, light load. Its limits are wide: what is tested is
 /// what happens to requests, on a machine that may be busy with other tests.
 pub const QUICK: &[&str] = &[

@@ -210,7 +210,8 @@ mod tests {
         ) {
             let (signal, kill) = run(grace, hook, 34);
             prop_assert!(kill - signal >= 2.0 - 1e-6);
-            prop_assert!(kill <= (grace.max(1) as f64) + 2.0 + 1e-6);
+            let grace = Duration::from_secs(grace.max(1)).as_secs_f64();
+            prop_assert!(kill <= grace + 2.0 + 1e-6);
         }
     }
 }

@@ -88,8 +88,10 @@ fn prepare(isolation: Isolation) -> io::Result<()> {
         Isolation::UserPid => {
             unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)?;
             fs::write("/proc/self/setgroups", "deny")?;
-            fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
-            fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+            // Root within, the user without, as in a rootless container: any other number would lose, by executing
+            // init, the capability that mounting /proc takes.
+            fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+            fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
         }
     }
     Ok(())
