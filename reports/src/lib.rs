@@ -3,8 +3,8 @@
 //! Every renderer is a pure function: no I/O, no clock, no randomness. The same report gives the same bytes, so a
 //! recording made last year can be rendered again and compared.
 //!
-//! * [`json`], [`parse`]: `report.json`, and how it is read back
-//! * [`text`]: one to two screens for a terminal
+//! * [`json()`], [`parse`]: `report.json`, and how it is read back
+//! * [`text()`]: one to two screens for a terminal
 //! * `style`, `table`, `units`, `wrap`: what a terminal page is made of
 //!
 //! Invariants: whatever a report leaves out (null) is said to be "not observed", never drawn or counted as zero;

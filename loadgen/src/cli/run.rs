@@ -53,7 +53,7 @@ pub struct Args {
     /// End the run after this long, whatever it is at: inconclusive
     #[arg(long, value_name = "D", value_parser = super::duration, default_value = "30m")]
     max_time: Duration,
-    /// Where report.json and the recording go; by default reports/runs/<run id>
+    /// Where report.json and the recording go; by default reports/runs and the run's id
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// What goes to stdout

@@ -6,7 +6,13 @@
 )]
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![allow(missing_docs, unreachable_pub, reason = "a module of tests")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "a test's way to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::print_stderr,
+    reason = "a test's way to fail"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
