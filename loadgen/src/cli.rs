@@ -9,6 +9,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use trial::report::Report;
 use trial::settings::human;
@@ -60,6 +61,11 @@ pub enum Format {
 pub fn main(arguments: &[String]) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
+        Err(error)
+            if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+        {
+            return misuse(&one_line(&error));
+        }
         Err(error) => {
             let _unread = error.print();
             return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
@@ -123,6 +129,20 @@ fn render(report: &Report, format: Format) -> String {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration that is not zero.
+fn some_time(text: &str) -> Result<Duration, String> {
     human::parse(text)
+        .and_then(|time| if time.is_zero() { Err("must be more than zero".to_owned()) } else { Ok(time) })
+}
+
+/// What clap says over several lines, in one.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let said = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage"))
+        .filter(|line| !line.is_empty());
+    let said = said.collect::<Vec<_>>().join(" ");
+    format!("{} (--help lists what there is)", said.strip_prefix("error: ").unwrap_or(&said))
 }

@@ -4,6 +4,7 @@
 //! the verdict comes from there.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -125,6 +126,8 @@ pub struct Conductor {
     pub ready_timeout: Duration,
     /// How long the run may take.
     pub max_time: Duration,
+    /// Set when the first load starts: from then on there is something to keep.
+    pub load_started: Arc<AtomicBool>,
 }
 
 /// What an arm needs.

@@ -35,8 +35,8 @@ const PART_ROWS: usize = 262_144;
 /// Why a recording could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
-    /// A recording stands there already.
-    #[error("{} already holds a recording; name another directory with --out", path.display())]
+    /// Something called `recording` stands there already.
+    #[error("{} already holds a recording, or something of that name; name another directory with --out", path.display())]
     Exists {
         /// The directory.
         path: PathBuf,
@@ -83,11 +83,12 @@ impl Recorder {
     /// The directory cannot be made or written, or holds a recording.
     pub fn create(out: &Path, header: &Header, observer: Observer) -> Result<Self, RecorderError> {
         let directory = out.join("recording");
-        if directory.join("header.json").exists() {
-            return Err(RecorderError::Exists { path: out.to_owned() });
-        }
-        fs::create_dir_all(&directory)
-            .map_err(|source| RecorderError::Write { path: directory.clone(), source })?;
+        fs::create_dir_all(out).map_err(|source| RecorderError::Write { path: out.to_owned(), source })?;
+        // Made, not found: whatever stands there already is somebody's.
+        fs::create_dir(&directory).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => RecorderError::Exists { path: out.to_owned() },
+            _ => RecorderError::Write { path: directory.clone(), source },
+        })?;
         let text = serde_json::to_vec_pretty(header).map_err(|error| RecorderError::Write {
             path: directory.join("header.json"),
             source: error.into(),

@@ -97,6 +97,16 @@ fn a_command_whose_port_is_in_use_is_quoted() {
 }
 
 #[test]
+fn a_file_without_end_is_not_read_without_end() {
+    loadgen(&["run", "--scenario", "/dev/zero"]).assert_one_line(2, &["/dev/zero"]);
+}
+
+#[test]
+fn a_time_of_nothing_is_refused() {
+    loadgen(&["run", "--max-time", "0s", "--dry-run"]).assert_one_line(2, &["--max-time", "more than zero"]);
+}
+
+#[test]
 fn an_empty_or_unbalanced_command_is_refused() {
     loadgen(&["run", "--command", "a 'b"]).assert_one_line(2, &["--command", "quote"]);
     loadgen(&["run", "--command", " "]).assert_one_line(2, &["--command", "empty"]);
@@ -113,10 +123,11 @@ fn an_output_directory_that_cannot_be_written_is_named() {
 fn a_directory_that_holds_a_recording_is_not_overwritten() {
     let scratch = Scratch::new();
     std::fs::create_dir_all(scratch.join("out/recording")).unwrap();
-    scratch.write("out/recording/header.json", b"{}");
+    let song = scratch.write("out/recording/song.wav", b"mine");
     let out = scratch.join("out");
-    loadgen(&["run", "--out", out.to_str().unwrap()])
+    loadgen(&["run", "--command", "/does/not/exist", "--out", out.to_str().unwrap()])
         .assert_one_line(1, &["already holds a recording", "--out"]);
+    assert_eq!(std::fs::read(song).unwrap(), b"mine");
 }
 
 #[test]
@@ -149,7 +160,7 @@ fn every_subcommand_helps_and_unknown_flags_are_usage_errors() {
         let ran = loadgen(&[subcommand, "--help"]);
         assert_eq!(ran.code, 0, "{subcommand}: {}", ran.stderr);
         assert!(ran.stdout.contains("Usage"));
-        assert_eq!(loadgen(&[subcommand, "--nonsense"]).code, 2);
+        loadgen(&[subcommand, "--nonsense"]).assert_one_line(2, &["--nonsense"]);
     }
     assert_eq!(loadgen(&["cleanup"]).code, 2, "cleanup wants to be told what");
     assert_eq!(loadgen(&[]).code, 2);

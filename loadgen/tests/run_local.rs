@@ -125,23 +125,84 @@ fn a_server_that_exits_on_sigterm_fails_with_a_counterexample() {
     run.assert_nothing_left();
 }
 
-#[test]
-fn pinned_connections_are_cut_without_connection_close_even_after_pre_stop() {
-    let scratch = Scratch::new();
+/// The `reused` lane of a run over many pinned connections: (closed while idle, failed).
+fn pinned(scratch: &Scratch, close_connections: bool) -> (u64, u64) {
+    let setting = format!("workload.server.closeConnections={close_connections}");
     let arguments = quick(&[
         "--set",
-        "workload.server.closeConnections=false",
+        &setting,
         "--set",
         "load.lanes={new: {rate: 100}, reused: {rate: 1000, connections: 200}}",
         "--set",
         "workload.replicas=3",
     ]);
-    let run = run(&scratch, "pinned", &arguments);
-    let new = &run.trial()["lanes"][0];
-    assert_eq!(new["requests"]["failed"], 0, "preStop covers new connections: {}", run.summary());
-    let reused = &run.trial()["lanes"][1];
-    let closed = reused["idle_closes"].as_u64().unwrap() + reused["requests"]["failed"].as_u64().unwrap();
-    assert!(closed > 0, "idle connections are closed by the server: {}", run.summary());
+    let run = run(scratch, &format!("pinned-{close_connections}"), &arguments);
+    let lanes = &run.trial()["lanes"];
+    assert_eq!(lanes[0]["requests"]["failed"], 0, "preStop covers new connections: {}", run.summary());
+    every_failure_is_a_terminating_pods(&run);
+    for class in run.trial()["failures_by_class"].as_object().unwrap().keys() {
+        assert!(class.starts_with("wait-") || class.starts_with("write-"), "{class}: {}", run.summary());
+    }
+    (lanes[1]["idle_closes"].as_u64().unwrap(), lanes[1]["requests"]["failed"].as_u64().unwrap())
+}
+
+#[test]
+fn pinned_connections_are_cut_even_after_pre_stop_unless_the_close_is_announced() {
+    let scratch = Scratch::new();
+    assert_eq!(pinned(&scratch, true), (0, 0), "announced closes leave nothing to cut");
+    let (idle_closes, failed) = pinned(&scratch, false);
+    assert!(
+        idle_closes + failed >= 200 / 2,
+        "200 pinned connections were cut: {idle_closes} idle, {failed} failed"
+    );
+}
+
+#[test]
+fn a_pod_that_dies_under_load_aborts_the_run_without_a_pass() {
+    let scratch = Scratch::new();
+    let command = format!(
+        "sh -c '\"$0\" __server run --listen $HOST:$PORT & sleep 3; kill -9 $!; exit 9' {}",
+        common::LOADGEN
+    );
+    let lanes = "load.lanes={new: {rate: 100}}";
+    let arguments =
+        quick(&["--command", &command, "--set", lanes, "--set", "settle={before: 20s, after: 1s}"]);
+    let run = run(&scratch, "dies", &arguments);
+    assert!(matches!(run.ran.code, 3 | 4), "exit {}: {}", run.ran.code, run.summary());
+    assert_ne!(run.verdict(), "pass");
+    run.assert_nothing_left();
+}
+
+#[test]
+fn a_container_that_ends_during_its_exec_hook_is_gone_with_it() {
+    let scratch = Scratch::new();
+    let hook = "workload.lifecycle={preStop: {exec: {command: [sh, -c, kill -TERM 1; sleep 30]}}}";
+    let arguments = quick(&[
+        "--set",
+        hook,
+        "--set",
+        "expect={failed: any, late: any}",
+        "--set",
+        "workload.server.onSigterm=exit",
+        "--set",
+        "workload.terminationGracePeriodSeconds=60",
+        "--max-time",
+        "40s",
+    ]);
+    if !common::permits("pid") {
+        return;
+    }
+    let run = run(&scratch, "hook", &arguments);
+    assert_eq!(run.ran.code, 0, "{}", run.summary());
+    assert!(
+        !events(&run.out).iter().any(|event| event["event"] == "stop-signal"),
+        "there was nobody left to signal"
+    );
+    for pod in run.terminated() {
+        assert!(pod["notes"].to_string().contains("preStop"), "{pod}");
+        assert!(!pod["timeline"]["gone_ns"].is_null(), "{pod}");
+    }
+    run.assert_nothing_left();
 }
 
 #[test]

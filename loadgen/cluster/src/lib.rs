@@ -45,8 +45,8 @@ pub enum ClusterError {
         /// Why.
         message: String,
     },
-    /// A pod ended before it was ever Ready.
-    #[error("pod {pod} ended before it was ready: {message}")]
+    /// A pod ended although nobody asked it to.
+    #[error("pod {pod} ended by itself: {message}")]
     Crashed {
         /// The pod.
         pod: String,

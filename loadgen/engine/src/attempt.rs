@@ -7,10 +7,10 @@ use std::{error, io};
 use bytes::Bytes;
 use contract::headers;
 use contract::lifecycle::ServingState;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Response, Version};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use nix::errno::Errno;
 use tokio::time::sleep;
 use trial::record::{Class, Flags, Record};
@@ -55,7 +55,7 @@ impl Attempt {
     pub(crate) async fn exchange(&self, worker: &Worker) -> Ending {
         let (kept, mut seat) = self.lane.take(self.record.get().slot);
         if let Some(connection) = kept {
-            match self.send(connection, seat).await {
+            match self.send(connection, seat, worker).await {
                 Sent::Ended(ending) => return ending,
                 Sent::Stale(free) => seat = free,
             }
@@ -70,7 +70,7 @@ impl Attempt {
             Ok(connection) => connection,
             Err(ending) => return ending,
         };
-        match self.send(connection, seat).await {
+        match self.send(connection, seat, worker).await {
             Sent::Ended(ending) => ending,
             // Only kept connections can be stale.
             Sent::Stale(_) => Ending::Cut,
@@ -98,6 +98,10 @@ impl Attempt {
             if let (Some(at), Ending::Answered(_)) = (notes.last_read.get(), ending) {
                 // The kernel had it then; that our task ran later is not the service's doing.
                 end = at;
+                if record.flags.has(Flags::CLOSE_DELIMITED) {
+                    // Not the last byte but the close made it whole: the analysis asks what else happened then.
+                    end = notes.eof_at.get().unwrap_or(now);
+                }
             }
             if notes.closed_before_write.get() {
                 record.flags.set(Flags::CLOSE_SEEN);
@@ -149,7 +153,7 @@ impl Attempt {
         });
     }
 
-    async fn send(&self, mut connection: Connection, seat: Seat) -> Sent {
+    async fn send(&self, mut connection: Connection, seat: Seat, worker: &Worker) -> Sent {
         let kept = if connection.used == 0 { Kept::No } else { Kept::Yes };
         let notes = Rc::clone(&connection.notes);
         notes.begin(kept);
@@ -167,7 +171,7 @@ impl Attempt {
         }
         let (request, body) = self.lane.plan.template.build(self.record.get().slot, &connection.host);
         let failure = match connection.sender.send_request(request).await {
-            Ok(response) => match self.receive(response, &body).await {
+            Ok(response) => match self.receive(response, &body, worker).await {
                 Ok(class) => {
                     let reusable = self.is_reusable(&connection, class);
                     self.left.replace(Some(Left { connection, seat, reusable }));
@@ -185,14 +189,28 @@ impl Attempt {
     }
 
     /// Reads the answer to its end and judges it.
-    async fn receive(&self, response: Response<Incoming>, sent: &Bytes) -> Result<Class, hyper::Error> {
+    async fn receive(
+        &self,
+        response: Response<Incoming>,
+        sent: &Bytes,
+        worker: &Worker,
+    ) -> Result<Class, hyper::Error> {
         let (head, mut body) = response.into_parts();
+        // hyper knows of answers that have no body at all (HEAD, 204, 304): these are over at once.
+        let close_delimited = !body.is_end_stream() && !says_its_end(&head.headers);
         self.update(|record| {
             record.status = head.status.as_u16();
             record.pod_state = head.headers.get(headers::STATE).map_or(0, pod_state);
             record.sequence = head.headers.get(headers::SEQUENCE).and_then(number).unwrap_or(0);
             if announces_close(head.version, &head.headers) {
                 record.flags.set(Flags::CLOSE_ANNOUNCED);
+            }
+            if close_delimited {
+                record.flags.set(Flags::CLOSE_DELIMITED);
+            }
+            if record.pod.known().is_none() {
+                let name = head.headers.get(headers::POD).and_then(|name| name.to_str().ok());
+                record.pod = name.and_then(|name| worker.pod_named(name)).unwrap_or(record.pod);
             }
         });
         let mut bytes_in = 0_usize;
@@ -249,6 +267,17 @@ fn announces_close(version: Version, headers: &HeaderMap) -> bool {
     says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
 }
 
+/// True if the head says where the body ends: a length, or chunks, of which the last says so.
+fn says_its_end(headers: &HeaderMap) -> bool {
+    // As hyper reads them: with Transfer-Encoding, a length does not count, and chunked must come last.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        let last = headers.get_all(TRANSFER_ENCODING).into_iter().next_back();
+        let coding = last.and_then(|value| value.to_str().ok()).and_then(|value| value.rsplit(',').next());
+        return coding.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"));
+    }
+    headers.contains_key(CONTENT_LENGTH)
+}
+
 /// True if the bytes were no HTTP: a bad head, or a bad chunk of the body.
 fn is_unparsable(failure: &hyper::Error) -> bool {
     let cause = error::Error::source(failure).and_then(|cause| cause.downcast_ref::<io::Error>());
@@ -277,6 +306,22 @@ mod tests {
                 map.insert(CONNECTION, HeaderValue::from_static(value));
             }
             assert_eq!(announces_close(version, &map), announced, "{version:?} {connection:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_length_or_chunks_say_where_a_body_ends() {
+        let table: [(&[(http::HeaderName, &str)], bool); 6] = [
+            (&[], false),
+            (&[(CONTENT_LENGTH, "3")], true),
+            (&[(TRANSFER_ENCODING, "Chunked")], true),
+            (&[(TRANSFER_ENCODING, "gzip, chunked")], true),
+            (&[(TRANSFER_ENCODING, "gzip")], false),
+            (&[(TRANSFER_ENCODING, "gzip"), (CONTENT_LENGTH, "3")], false),
+        ];
+        for (given, said) in table {
+            let map = given.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            assert_eq!(says_its_end(&map.collect()), said, "{given:?}");
         }
     }
 

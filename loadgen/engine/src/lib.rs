@@ -34,4 +34,4 @@ mod worker;
 pub use engine::{Engine, EngineConfig, LaneSummary, Summary};
 pub use error::EngineError;
 pub use progress::Progress;
-pub use route::{Direct, Pick, Route};
+pub use route::{Direct, Named, Pick, Route};

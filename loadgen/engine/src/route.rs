@@ -10,6 +10,13 @@ use trial::id::PodId;
 pub trait Route: Send + Sync + 'static {
     /// Picks from a uniformly random number. Called on the engine's thread: it must not block.
     fn pick(&self, random: u64) -> Pick;
+
+    /// The pod of this name, as an answer gives it in `drainproof-pod`. Asked only where `pick` named none: behind an
+    /// address of somebody else's, the answer alone tells who gave it. Called on the engine's thread, once an answer:
+    /// it must not block.
+    fn pod_named(&self, _name: &str) -> Option<PodId> {
+        None
+    }
 }
 
 /// Closures are routes.
@@ -50,5 +57,24 @@ pub struct Direct(pub SocketAddr);
 impl Route for Direct {
     fn pick(&self, _random: u64) -> Pick {
         Pick::To { pod: PodId::NONE, address: self.0, fallback: false }
+    }
+}
+
+/// A route whose answers name their pods: `pods` finds the pod of a name.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<R, N> {
+    /// Where connections go.
+    pub route: R,
+    /// From a name to its pod.
+    pub pods: N,
+}
+
+impl<R: Route, N: Fn(&str) -> Option<PodId> + Send + Sync + 'static> Route for Named<R, N> {
+    fn pick(&self, random: u64) -> Pick {
+        self.route.pick(random)
+    }
+
+    fn pod_named(&self, name: &str) -> Option<PodId> {
+        (self.pods)(name)
     }
 }

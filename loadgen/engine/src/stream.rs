@@ -38,6 +38,8 @@ pub(crate) struct Notes {
     pub(crate) last_read: Cell<Option<Stamp>>,
     /// The peer's FIN.
     pub(crate) eof: Cell<bool>,
+    /// When that was first read.
+    pub(crate) eof_at: Cell<Option<Stamp>>,
     /// Error number of a read, 0 if none.
     pub(crate) read_errno: Cell<i32>,
     /// Error number of a write, 0 if none.
@@ -59,6 +61,7 @@ impl Notes {
             first_read: Cell::new(None),
             last_read: Cell::new(None),
             eof: Cell::new(false),
+            eof_at: Cell::new(None),
             read_errno: Cell::new(0),
             write_errno: Cell::new(0),
             closed_before_write: Cell::new(false),
@@ -82,7 +85,9 @@ impl Notes {
 
     fn note_read(&self, bytes: usize) {
         if bytes == 0 {
-            self.eof.set(true);
+            if !self.eof.replace(true) {
+                self.eof_at.set(Some(self.clock.now()));
+            }
             self.note_closed();
         } else {
             let now = self.clock.now();

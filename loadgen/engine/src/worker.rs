@@ -9,7 +9,7 @@ use clock::Clock;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
-use trial::id::{LaneId, NodeId};
+use trial::id::{LaneId, NodeId, PodId};
 use trial::record::{Class, Flags, Record};
 use trial::time::Stamp;
 
@@ -99,6 +99,11 @@ impl Worker {
     pub(crate) fn pick(&self) -> Pick {
         let random = self.random.borrow_mut().u64(..);
         self.route.pick(random)
+    }
+
+    /// The pod of this name.
+    pub(crate) fn pod_named(&self, name: &str) -> Option<PodId> {
+        self.route.pod_named(name)
     }
 
     /// The number of a new connection, from 1.

@@ -1,11 +1,15 @@
 //! `loadgen run`.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use clock::{Anchor, Clock};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use trial::plan::{Plan, Role};
@@ -19,6 +23,9 @@ use crate::exit_code::ExitCode;
 use crate::playback;
 use crate::progress::{Display, Progress};
 use crate::recorder::{self, Recorder};
+
+/// Longer files are no scenarios; the parser's own limit.
+const SCENARIO_MAX: u64 = 1 << 20;
 
 /// Flags of `loadgen run`.
 #[derive(Debug, clap::Args)]
@@ -48,10 +55,10 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     /// How long pods may take to become ready
-    #[arg(long, value_name = "D", value_parser = super::duration, default_value = "30s")]
+    #[arg(long, value_name = "D", value_parser = super::some_time, default_value = "30s")]
     ready_timeout: Duration,
     /// End the run after this long, whatever it is at: inconclusive
-    #[arg(long, value_name = "D", value_parser = super::duration, default_value = "30m")]
+    #[arg(long, value_name = "D", value_parser = super::some_time, default_value = "30m")]
     max_time: Duration,
     /// Where report.json and the recording go; by default reports/runs and the run's id
     #[arg(long, value_name = "DIR")]
@@ -94,9 +101,13 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         Ok(recorder) => recorder,
         Err(error) => return super::fail(&error),
     };
-    let outcome = conduct(arguments, &plan, clock, &run, recorder, progress);
-    match outcome {
+    open_files();
+    let load_started = Arc::new(AtomicBool::new(false));
+    match conduct(arguments, &plan, clock, &run, recorder, progress, Arc::clone(&load_started)) {
         Ok(outcome) => conclude(arguments, &out, &outcome),
+        Err(error) if load_started.load(Ordering::Relaxed) => {
+            super::fail(&format!("{error}; what was recorded until then is kept in {}", out.display()))
+        }
         Err(error) => {
             discard(&out, fresh);
             super::fail(&error)
@@ -108,7 +119,7 @@ fn plan(arguments: &Args, anchor: Anchor) -> Result<Plan, ExitCode> {
     let name = arguments.scenario.as_str();
     let parsed = match builtin::find(name) {
         Some(builtin) => Scenario::parse(builtin.name, builtin.yaml.as_bytes()),
-        None => match fs::read(name) {
+        None => match read(name) {
             Ok(bytes) => Scenario::parse(name, &bytes),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(super::misuse(&super::scenarios::unknown(name)));
@@ -131,6 +142,13 @@ fn plan(arguments: &Args, anchor: Anchor) -> Result<Plan, ExitCode> {
     // A different seed each time finds more; the report says which it was.
     let default_seed = u64::from(fastrand::Rng::with_seed(anchor.wall_ns).u32(..));
     parsed.and_then(|scenario| scenario.plan(&overrides, default_seed)).map_err(|error| super::misuse(&error))
+}
+
+/// A scenario's file, and no more of it than is needed to say that it is too long.
+fn read(path: &str) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(SCENARIO_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn dry_run(plan: &Plan, format: Format) -> ExitCode {
@@ -157,6 +175,14 @@ fn display(arguments: &Args) -> Display {
 
 fn trial_arms(plan: &Plan) -> usize {
     plan.arms.iter().filter(|arm| arm.role == Role::Trial).count()
+}
+
+/// A connection is a file: as many as are permitted, not as many as a shell thinks usual.
+fn open_files() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where that is refused the engine meets the limit and says so.
+        let _refused = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Sorts by time; the tail keeps runs of the same second apart.
@@ -198,6 +224,7 @@ fn conduct(
     run: &str,
     recorder: Recorder,
     progress: Progress,
+    load_started: Arc<AtomicBool>,
 ) -> Result<Outcome, RunError> {
     let start = |what| move |source| RunError::Start { what, source };
     let executable = std::env::current_exe().map_err(start("our own executable"))?;
@@ -215,6 +242,7 @@ fn conduct(
         executable,
         ready_timeout: arguments.ready_timeout,
         max_time: arguments.max_time,
+        load_started,
     };
     let outcome = runtime.block_on(async {
         let signals = signals().map_err(start("the signal handlers"))?;
@@ -261,7 +289,8 @@ fn conclude(arguments: &Args, out: &Path, outcome: &Outcome) -> ExitCode {
         Format::Json => super::print(&rendered),
     };
     for leftover in &outcome.leftovers {
-        super::complain(&format!("clean-up is incomplete: {leftover}; `loadgen cleanup --all` tries again"));
+        let verdict = report.verdict.as_str();
+        super::complain(&format!("verdict {verdict}, but {leftover}; `loadgen cleanup --all` tries again"));
     }
     match outcome.stop {
         Stop::Interrupt => ExitCode::Interrupted,

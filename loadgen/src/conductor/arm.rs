@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cluster::{Cluster, Emitter};
@@ -80,6 +81,7 @@ async fn measure(
     let config = EngineConfig::new(clock, arm.load.clone(), seed, start, route(arm, cluster)?);
     let failed = |source| RunError::Engine { arm: arm.name.clone(), source };
     let engine = Arc::new(Engine::spawn(config, rows.sender.clone()).map_err(failed)?);
+    shared.conductor.load_started.store(true, Ordering::Relaxed);
     shared.conductor.progress.load_started(id, Arc::clone(&engine));
     emitter.emit_at(start, Event::LoadStarted);
     let ended = tokio::select! {
@@ -100,18 +102,23 @@ async fn measure(
     }
     emitter.emit(Event::LoadEnded);
     shared.conductor.progress.load_ended(id);
-    let summary = join(engine).await.map_err(failed)?;
-    let overflowed = summarise(arm, &summary, emitter);
-    let rows = tokio::task::spawn_blocking(move || rows.finish()).await;
-    match rows {
-        Ok(rows) => {
-            emitter.emit(Event::Completed { rows: rows?, overflowed });
+    let summary = join(engine).await;
+    let rows = tokio::task::spawn_blocking(move || rows.finish()).await.map_err(|error| error.to_string());
+    // From here on there is a recording to keep: what goes wrong is said in it and makes the arm inconclusive.
+    match (summary, rows.and_then(|rows| rows.map_err(|error| error.to_string()))) {
+        (Ok(summary), Ok(rows)) => {
+            let overflowed = summarise(arm, &summary, emitter);
+            emitter.emit(Event::Completed { rows, overflowed });
         }
-        Err(error) => {
-            emitter.emit(Event::Aborted { message: format!("the writer of the rows failed: {error}") });
-        }
+        (Err(error), _) => abort(emitter, &format!("the engine failed: {error}")),
+        (_, Err(error)) => abort(emitter, &error),
     }
     Ok(())
+}
+
+fn abort(emitter: &Emitter, message: &str) {
+    tracing::error!("{message}");
+    emitter.emit(Event::Aborted { message: message.to_owned() });
 }
 
 async fn disrupt(

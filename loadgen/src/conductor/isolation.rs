@@ -45,6 +45,12 @@ pub fn caveats(isolation: Isolation) -> Vec<String> {
             .to_owned(),
         "local backend: one container a pod, no sidecars; a container that ends by itself is not restarted".to_owned(),
     ];
+    if isolation == Isolation::UserPid {
+        caveats.push(
+            "pods believe that they are root, as in a rootless container; outside they are the user"
+                .to_owned(),
+        );
+    }
     if isolation == Isolation::None {
         caveats.push(
             "PID namespaces are not permitted here: pods are ordinary processes, and that process 1 ignores a \

@@ -20,6 +20,8 @@ mod advice;
 mod arm;
 mod attribution;
 mod cause;
+mod ending;
+mod evidence;
 mod lane;
 mod notes;
 mod outages;
@@ -56,10 +58,11 @@ impl<'a> Analysis<'a> {
         let mut sorted: Vec<&TimedEvent> = events.iter().collect();
         // Stable: events of one moment stay in the order of their lines.
         sorted.sort_by_key(|event| event.at_ns);
+        let stalls: Vec<_> = sorted.iter().filter_map(|timed| stall(timed)).collect();
         let arm = |(index, plan)| {
             let own: Vec<_> =
                 sorted.iter().copied().filter(|event| usize::from(event.arm.0) == index).collect();
-            Arm::new(plan, header, &own)
+            Arm::new(plan, header, &own, stalls.clone())
         };
         Self {
             header,
@@ -101,6 +104,11 @@ impl<'a> Analysis<'a> {
             judged.push(judgement);
         }
         let (verdict, reasons) = verdict::judge_run(plan, &judged, &self.complaints);
+        let several = plan.arms.len() > 1;
+        for arm in &self.arms {
+            let named = |text| if several { format!("arm {}: {text}", arm.plan.name) } else { text };
+            self.caveats.extend(arm.caveats().map(named));
+        }
         let complete = evidence.iter().all(|evidence| evidence.completed.is_some());
         Report {
             schema_version: report::SCHEMA_VERSION.to_owned(),
@@ -135,6 +143,15 @@ fn run(header: &Header, duration_ns: Option<u64>, caveats: Vec<String>) -> repor
         argv: header.argv.clone(),
         environment: header.environment.clone(),
         caveats,
+    }
+}
+
+/// From when to when the measuring process stood still; it tells once it goes on.
+fn stall(timed: &TimedEvent) -> Option<(u64, u64)> {
+    let to = timed.at_ns.as_nanos();
+    match timed.event {
+        Event::Stalled { for_ns } => Some((to.saturating_sub(for_ns), to)),
+        _ => None,
     }
 }
 

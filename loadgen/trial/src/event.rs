@@ -129,6 +129,8 @@ pub enum Event {
     Warning { pod: Option<PodId>, reason: String, message: String },
     /// Something a reader of the report should know: of a pod, or of the run.
     Note { pod: Option<PodId>, text: String },
+    /// The measuring process stood still for so long, until now: load, emulation and clocks of all arms with it.
+    Stalled { for_ns: u64 },
     /// The arm could not be measured to its end.
     Aborted { message: String },
     /// The run was told to stop.

@@ -141,6 +141,9 @@ impl Flags {
     pub const AFTER_IDLE_CLOSE: u16 = 1 << 6;
     /// The body ended before its announced length.
     pub const TRUNCATED: u16 = 1 << 7;
+    /// The body had neither a length nor chunks: only the close of the connection said that it was over, and a close
+    /// by the end of the process looks the same. `end` is when the close was seen.
+    pub const CLOSE_DELIMITED: u16 = 1 << 8;
 
     /// True if the bit is set.
     #[must_use]

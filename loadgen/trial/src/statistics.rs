@@ -25,6 +25,9 @@ pub fn rate_upper_95(bad: u64, total: u64) -> Option<f64> {
 ///
 /// A gap of w seconds on one of k pods is hit with probability 1 − e^(−r·w/k), which reaches 95 % at w = 3k/r.
 /// `None` where there is no rate or no pod to compute it from.
+///
+/// This rests on requests that are spread over the pods: new connections are, kept ones only if they are at least as
+/// many as the pods and are in fact kept. Other lanes give no floor, whatever their rate.
 #[must_use]
 pub fn detection_floor_secs(rate: f64, replicas: u32) -> Option<f64> {
     (replicas > 0 && rate > 0.0 && rate.is_finite()).then(|| 3.0 * f64::from(replicas) / rate)

@@ -27,8 +27,16 @@ pub struct Evidence {
     pub client_faults: u64,
     /// Requests without an outcome, client faults apart.
     pub interrupted_requests: u64,
-    /// Late ones whose own schedule lag was within the limit.
+    /// Late ones whose own schedule lag was within the limit, and that met no stall.
     pub late_in_lag: u64,
+    /// Late ones that were under way while the measuring process stood still; none of `late_in_lag` was.
+    pub late_in_stall: u64,
+    /// Answers ended by nothing but a close that may have been a cut.
+    pub unknown_endings: u64,
+    /// The load went to an address that is not the workload's own, and nothing shows that a pod was behind it.
+    pub unnamed: bool,
+    /// Of the measuring process, under load, while pods were terminating.
+    pub stalls: Vec<Stall>,
     pub failed_before: u64,
     pub late_before: u64,
     pub late_in_lag_before: u64,
@@ -42,6 +50,15 @@ pub struct Evidence {
     pub ended_by_themselves: Vec<String>,
     /// Pods that report their lifecycle.
     pub reporting: Vec<String>,
+}
+
+/// A stall of the measuring process, beyond the limit of the schedule lag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stall {
+    /// How long.
+    pub for_ns: u64,
+    /// The pods that were terminating.
+    pub pods: Vec<String>,
 }
 
 /// What the recording says of its own completeness.

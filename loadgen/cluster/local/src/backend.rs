@@ -100,7 +100,9 @@ pub struct LocalCluster {
     emitter: Emitter,
     plane: JoinHandle<()>,
     random: fastrand::Rng,
+    /// For one pod to become available.
     ready_timeout: Duration,
+    min_ready: Duration,
 }
 
 impl LocalCluster {
@@ -108,6 +110,7 @@ impl LocalCluster {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let emitter = settings.emitter.clone();
+        let min_ready = Duration::from_secs(u64::from(settings.arm.workload.min_ready_seconds));
         let random = fastrand::Rng::with_seed(settings.seed ^ 0x5eed);
         let (requests, inbox) = mpsc::channel(16);
         let (plane, snapshots) = Plane::new(settings);
@@ -115,7 +118,7 @@ impl LocalCluster {
         let rules_changed = plane.rules_changed();
         let plane = tokio::spawn(plane.run(inbox));
         let ready_timeout = Duration::from_secs(30);
-        Self { requests, snapshots, tables, rules_changed, emitter, plane, random, ready_timeout }
+        Self { requests, snapshots, tables, rules_changed, emitter, plane, random, ready_timeout, min_ready }
     }
 
     /// The rules of each node, in the order of their names.
@@ -216,9 +219,10 @@ impl LocalCluster {
 
 impl Cluster for LocalCluster {
     async fn deploy(&mut self, ready_timeout: Duration) -> Result<(), ClusterError> {
-        self.ready_timeout = ready_timeout;
+        // Being Ready is what is waited for; how long that must last is the scenario's own wish.
+        self.ready_timeout = ready_timeout + self.min_ready;
         self.ask(Request::Deploy).await?;
-        self.until(Some(ready_timeout), Snapshot::is_complete).await?;
+        self.until(Some(self.ready_timeout), Snapshot::is_complete).await?;
         // The slowest preset needs 25 s for the last node to know.
         self.until_programmed(ready_timeout.max(Duration::from_secs(30))).await
     }

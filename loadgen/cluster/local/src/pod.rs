@@ -32,6 +32,8 @@ pub use spec::Spec;
 pub const POD_MARKER: &str = "DRAINPROOF_POD";
 /// How long a killed process may take to end when the run is over.
 const END_LIMIT: Duration = Duration::from_secs(3);
+/// How long the log of an ended container may take to be read.
+const LAST_LINES: Duration = Duration::from_millis(200);
 
 /// What the control plane tells a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +82,12 @@ struct Pod {
     random: fastrand::Rng,
     /// From the shim, in order.
     statuses: mpsc::Receiver<Status>,
+    /// The shim has said all that it ever will.
+    silent: bool,
     probes: mpsc::Receiver<bool>,
     tasks: Vec<JoinHandle<()>>,
+    /// Of the container's log; they end with it.
+    readers: Vec<JoinHandle<()>>,
     last_words: Arc<Mutex<VecDeque<String>>>,
     shim: Option<std::process::Child>,
     pid: Option<u32>,
@@ -105,8 +111,8 @@ impl Pod {
         let shimmed = process::spawn_shimmed(&spec.spawner, shim).await.map_err(|error| error.to_string())?;
         let (status_sender, statuses) = mpsc::channel(8);
         let last_words = Arc::new(Mutex::new(VecDeque::new()));
-        let tasks = vec![
-            tokio::spawn(output::statuses(shimmed.status, status_sender)),
+        let tasks = vec![tokio::spawn(output::statuses(shimmed.status, status_sender))];
+        let readers = vec![
             tokio::spawn(output::log(shimmed.stdout, spec.emitter.clone(), spec.id, Arc::clone(&last_words))),
             tokio::spawn(output::log(shimmed.stderr, spec.emitter.clone(), spec.id, Arc::clone(&last_words))),
         ];
@@ -121,8 +127,10 @@ impl Pod {
             updates,
             random,
             statuses,
+            silent: false,
             probes,
             tasks,
+            readers,
             last_words,
             shim: Some(shimmed.shim),
             pid: None,
@@ -141,7 +149,7 @@ impl Pod {
         tokio::select! {
             // Ends and signals first: what the kernel said is never overtaken by what we were about to do.
             biased;
-            status = self.statuses.recv() => self.on_status(status).await,
+            status = self.statuses.recv(), if !self.silent => self.on_status(status).await,
             outcome = finished(&mut self.post_start) => { self.on_post_start(outcome).await; true }
             outcome = finished(&mut self.pre_stop) => { self.on_pre_stop(outcome); self.advance(Input::HookEnded) }
             message = control.recv() => self.on_control(message).await,
@@ -213,8 +221,10 @@ impl Pod {
             }
             Some(Status::Exited { code, signal, mono_ns }) => self.on_exited(code, signal, mono_ns).await,
             // The shim was killed: so is the pod, by its death signal.
-            None if !self.ended => self.on_exited(None, None, clock::monotonic_ns()).await,
-            None => pending().await,
+            None => {
+                self.silent = true;
+                self.ended || self.on_exited(None, None, clock::monotonic_ns()).await
+            }
         }
     }
 
@@ -327,7 +337,11 @@ impl Pod {
 
     /// The container is stopped: the node and the API server tidy up.
     async fn leave(mut self) {
-        for task in &self.tasks {
+        // The container's last lines are in the pipe when its end is known; who else holds it open is not waited for.
+        for reader in &mut self.readers {
+            let _held = tokio::time::timeout(LAST_LINES, reader).await;
+        }
+        for task in self.tasks.iter().chain(&self.readers) {
             task.abort();
         }
         if self.termination.is_none() {

@@ -108,6 +108,7 @@ impl Spawner {
         let (requests, inbox) = mpsc::sync_channel::<(Command, oneshot::Sender<io::Result<Child>>)>(256);
         thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             for (mut command, reply) in inbox {
+                command.env(shim::PARENT, std::process::id().to_string());
                 // A group of its own: a Ctrl-C at the terminal is ours to handle, not the pods'.
                 let child = command.process_group(0).spawn();
                 if let Err(Ok(mut unclaimed)) = reply.send(child) {
@@ -179,12 +180,21 @@ pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// Whether a process has a handler for a signal, from `SigCgt` in its status; `None` where that cannot be read.
-/// Process 1 of a namespace without one never sees the signal: the kernel drops it.
+/// Whether a signal would reach a process that is process 1 of its namespace: it has a handler for it, or a thread of
+/// it blocks it and so may wait for it (`sigwait`, `signalfd`). The kernel drops all others (`sig_task_ignored`).
+/// `None` where its status cannot be read.
 #[must_use]
 pub fn handles(pid: u32, signal: Signal) -> Option<bool> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
-    let mask = u64::from_str_radix(caught.trim(), 16).ok()?;
-    Some(mask & (1 << (signal as i32 - 1)) != 0)
+    let bit = 1_u64 << (signal as i32 - 1);
+    let mut seen = None;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let Ok(status) = std::fs::read_to_string(thread.path().join("status")) else { continue };
+        let masks = status.lines().filter_map(|line| {
+            let mask = line.strip_prefix("SigCgt:").or_else(|| line.strip_prefix("SigBlk:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        });
+        let takes = masks.fold(0, |all, mask| all | mask) & bit != 0;
+        seen = Some(seen.unwrap_or(false) || takes);
+    }
+    seen
 }

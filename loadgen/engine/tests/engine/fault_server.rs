@@ -32,6 +32,12 @@ pub(crate) enum Fault {
     WrongBody,
     AnnounceClose,
     Http10,
+    /// Neither a length nor chunks: the close, 20 ms after the last byte, ends the body.
+    CloseDelimited,
+    /// The same without saying that it will close.
+    CloseDelimitedSilently,
+    /// Says that it closes, and has no body to end.
+    NoContent,
     /// Answers, then closes without a word.
     IdleClose,
     /// Answers, then resets.
@@ -143,7 +149,9 @@ impl Peer {
         let slot = request.slot;
         let ok = |extra: &str| answer("HTTP/1.1 200 OK", slot, extra, &request.body);
         match fault {
-            Fault::None => self.write(&ok("drainproof-state: serving\r\ndrainproof-sequence: 7\r\n")),
+            Fault::None => self.write(&ok(
+                "drainproof-pod: web-3\r\ndrainproof-state: serving\r\ndrainproof-sequence: 7\r\n",
+            )),
             Fault::ResetBeforeAnswer => self.reset(),
             Fault::CloseBeforeAnswer => None,
             Fault::CutHeadFin => self.write(b"HTTP/1.1 200 O").and(None),
@@ -164,6 +172,14 @@ impl Peer {
             Fault::WrongBody => self.write(&answer("HTTP/1.1 200 OK", slot, "", b"another's")),
             Fault::AnnounceClose => self.write(&ok("connection: close\r\n")).and_then(|()| self.stall()),
             Fault::Http10 => self.write(&answer("HTTP/1.0 200 OK", slot, "", &request.body)).and(None),
+            Fault::CloseDelimited => {
+                self.write(&unbounded(request, "connection: close\r\n")).and_then(|()| late())
+            }
+            Fault::CloseDelimitedSilently => self.write(&unbounded(request, "")).and_then(|()| late()),
+            Fault::NoContent => {
+                let head = format!("HTTP/1.1 204 No Content\r\ndrainproof-slot: {slot}\r\n\r\n");
+                self.write(head.as_bytes()).and(None)
+            }
             Fault::IdleClose => self.write(&ok("")).and(None),
             Fault::IdleReset => self.write(&ok("")).and_then(|()| self.reset()),
             Fault::EarlyRefusal => self
@@ -225,6 +241,20 @@ fn answer(status: &str, slot: u64, extra: &str, body: &[u8]) -> Vec<u8> {
         .into_bytes();
     bytes.extend_from_slice(body);
     bytes
+}
+
+/// Whole, as far as anyone can tell.
+fn unbounded(request: &Request, extra: &str) -> Vec<u8> {
+    let mut bytes =
+        format!("HTTP/1.1 200 OK\r\ndrainproof-slot: {}\r\n{extra}\r\n", request.slot).into_bytes();
+    bytes.extend_from_slice(&request.body);
+    bytes
+}
+
+/// Closes after a while.
+fn late() -> Option<()> {
+    thread::sleep(Duration::from_millis(20));
+    None
 }
 
 fn half(slot: u64, status: &str) -> Vec<u8> {

@@ -126,6 +126,27 @@ fn every_planted_fault_is_found_on_posts() {
 }
 
 #[test]
+fn an_answer_that_only_the_close_ends_is_marked_and_ends_with_the_close() {
+    let faults = [Fault::None, Fault::CloseDelimited, Fault::CloseDelimitedSilently, Fault::NoContent];
+    let fault = move |slot: u64| faults[usize::try_from(slot % 4).unwrap()];
+    for kind in [LaneKind::New, LaneKind::Reused] {
+        let server = FaultServer::start(fault);
+        let load = load(vec![lane(kind, 200.0)]);
+        let (records, _) = Run::start(load, to(server.address)).finish(Duration::from_millis(400));
+        assert_eq!(records.len(), 81);
+        for record in &records {
+            assert_eq!(record.class, Class::None, "{record:?}");
+            let fault = fault(record.slot);
+            let unbounded = [Fault::CloseDelimited, Fault::CloseDelimitedSilently].contains(&fault);
+            assert_eq!(record.flags.has(Flags::CLOSE_DELIMITED), unbounded, "{fault:?}: {record:?}");
+            if unbounded {
+                assert!(record.end - record.first_byte >= 190_000, "the close came 20 ms later: {record:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_post_whose_body_does_not_come_back_is_corrupt() {
     let server = FaultServer::start(|slot| if slot % 5 == 2 { Fault::WrongBody } else { Fault::None });
     let load = load(vec![lane(LaneKind::Post, 200.0)]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use engine::Pick;
+use engine::{Direct, Named, Pick};
 use socket2::{Domain, Socket, Type};
 use trial::id::PodId;
 use trial::record::{Class, Flags, Record, Stage};
@@ -99,6 +99,29 @@ fn an_address_that_is_gone_is_unreachable_or_times_out_whichever_comes_first() {
             assert_eq!((record.pod, record.conn), (POD, 0));
         }
     }
+}
+
+#[test]
+fn where_the_route_names_no_pod_the_answer_does() {
+    let server = FaultServer::start(|slot| if slot % 2 == 0 { Fault::None } else { Fault::Foreign });
+    let named = |name: &str| (name == "web-3").then_some(POD);
+    let load_on = |kind| load(vec![lane(kind, 200.0)]);
+    for kind in [LaneKind::New, LaneKind::Reused] {
+        let route = Arc::new(Named { route: Direct(server.address), pods: named });
+        let (records, _) = Run::start(load_on(kind), route).finish(Duration::from_millis(200));
+        for record in &records {
+            let pod = if record.slot % 2 == 0 { POD } else { PodId::NONE };
+            assert_eq!((record.class, record.pod), (Class::None, pod), "{record:?}");
+        }
+    }
+    // What the route knows, no answer changes; and without names nothing is known.
+    let nine = Pick::To { pod: PodId(9), address: server.address, fallback: false };
+    let route = Arc::new(Named { route: move |_| nine, pods: named });
+    let (records, _) = Run::start(load_on(LaneKind::New), route).finish(Duration::from_millis(100));
+    assert!(records.iter().all(|record| record.pod == PodId(9)));
+    let (records, _) = Run::start(load_on(LaneKind::New), Arc::new(Direct(server.address)))
+        .finish(Duration::from_millis(100));
+    assert!(records.iter().all(|record| record.pod == PodId::NONE));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::attribution::{Attribution, attribute, seen};
 use super::cause::Cause;
 use super::lane::{Lane, Outcome, Summary};
 use super::timeline::{self, PodFacts};
-use super::{notes, text};
+use super::{ending, notes, text};
 use crate::event::{Event, TimedEvent};
 use crate::id::PodId;
 use crate::plan;
@@ -15,7 +15,6 @@ use crate::record::Record;
 use crate::recording::Header;
 use crate::report::{self, Failure, Requests};
 use crate::settings::Disruption;
-use crate::statistics::detection_floor_secs;
 use crate::verdict::{Completed, Evidence};
 
 /// So many failures are shown one by one; all are counted.
@@ -25,13 +24,15 @@ const FAILURES_SHOWN: usize = 100;
 #[derive(Debug)]
 pub(super) struct Arm<'a> {
     pub(super) plan: &'a plan::Arm,
-    header: &'a Header,
+    pub(super) header: &'a Header,
     pub(super) pods: BTreeMap<PodId, PodFacts>,
-    load_started: Option<u64>,
-    load_ended: Option<u64>,
+    pub(super) load_started: Option<u64>,
+    pub(super) load_ended: Option<u64>,
+    /// When the measuring process stood still: from, to.
+    pub(super) stalls: Vec<(u64, u64)>,
     /// When the disruption began: announced, or seen by its first delete.
     disrupted_at: Option<u64>,
-    lanes: Vec<Lane>,
+    pub(super) lanes: Vec<Lane<'a>>,
     by_class: BTreeMap<String, u64>,
     by_phase: BTreeMap<String, u64>,
     by_routing: BTreeMap<String, u64>,
@@ -40,7 +41,7 @@ pub(super) struct Arm<'a> {
     first: BTreeMap<(u64, u8, u8, u64, u8), Record>,
     pub(super) hits: BTreeMap<PodId, Hits>,
     after_disruption: u64,
-    evidence: Evidence,
+    pub(super) evidence: Evidence,
 }
 
 /// What happened to the requests of one pod.
@@ -48,7 +49,7 @@ pub(super) struct Arm<'a> {
 pub(super) struct Hits {
     /// Due to it or under way on it while it was terminating.
     pub(super) exposed: u64,
-    /// The same of requests whose pod is not known.
+    /// The same of requests whose pod is not known, where the load goes to the workload itself.
     pub(super) possible: u64,
     failed: u64,
     late: u64,
@@ -57,8 +58,13 @@ pub(super) struct Hits {
 }
 
 impl<'a> Arm<'a> {
-    /// `events` are the arm's, in order of time.
-    pub(super) fn new(plan: &'a plan::Arm, header: &'a Header, events: &[&TimedEvent]) -> Self {
+    /// `events` are the arm's, in order of time; `stalls` the process's, whichever arm was under way.
+    pub(super) fn new(
+        plan: &'a plan::Arm,
+        header: &'a Header,
+        events: &[&TimedEvent],
+        stalls: Vec<(u64, u64)>,
+    ) -> Self {
         let at = |wanted: fn(&Event) -> bool| {
             let found = |timed: &&&TimedEvent| wanted(&timed.event);
             (events.iter().find(found), events.iter().rev().find(found))
@@ -79,6 +85,7 @@ impl<'a> Arm<'a> {
             pods,
             load_started,
             load_ended,
+            stalls,
             disrupted_at: announced.into_iter().chain(deleted).min(),
             lanes: plan.load.lanes.iter().map(|lane| Lane::new(lane, &plan.load)).collect(),
             by_class: BTreeMap::new(),
@@ -101,7 +108,7 @@ impl<'a> Arm<'a> {
         let evidence = &mut self.evidence;
         match event {
             Event::LaneSummary { lane, connections_opened, idle_closes, overflowed } => {
-                if let Some(lane) = self.lanes.iter_mut().find(|known| known.name == lane) {
+                if let Some(lane) = self.lanes.iter_mut().find(|known| known.name() == lane) {
                     // One from each agent.
                     let sum = lane.summary.get_or_insert_with(Summary::default);
                     sum.connections_opened += connections_opened;
@@ -127,6 +134,9 @@ impl<'a> Arm<'a> {
     /// Counts one record.
     pub(super) fn add(&mut self, record: &Record) {
         self.evidence.recorded += 1;
+        let ending = ending::of(record, &self.pods);
+        // From here on every count, lane and sentence sees the same.
+        let record = &ending.applied_to(record);
         let Some(lane) = self.lanes.get_mut(usize::from(record.lane.0)) else {
             self.evidence.unknown_lanes += 1;
             return;
@@ -138,6 +148,7 @@ impl<'a> Arm<'a> {
         if record.pod.known().is_some_and(|pod| !self.pods.contains_key(&pod)) {
             self.evidence.unknown_pods += 1;
         }
+        self.evidence.unknown_endings += u64::from(ending == ending::Ending::Unknown);
         self.expose(record);
         match outcome {
             Outcome::ClientFault => self.evidence.client_faults += 1,
@@ -158,7 +169,7 @@ impl<'a> Arm<'a> {
             if self.pods.get(&id).is_some_and(overlaps) {
                 self.hits.entry(id).or_default().exposed += 1;
             }
-        } else {
+        } else if !self.is_elsewhere() {
             for (id, _) in self.pods.iter().filter(|(_, pod)| overlaps(pod)) {
                 self.hits.entry(*id).or_default().possible += 1;
             }
@@ -197,11 +208,14 @@ impl<'a> Arm<'a> {
     fn count(&mut self, record: &Record, late: bool, seen: u64) {
         let limit = self.header.plan.limits.schedule_lag;
         let in_lag = record.lag_ns().is_some_and(|lag| Duration::from_nanos(lag) <= limit);
+        let stalled = self.stalls.iter().any(|(from, to)| record.intended.as_nanos() <= *to && *from <= seen);
+        let in_lag = in_lag && !stalled;
         let before = self.is_disrupted() && self.disrupted_at.is_none_or(|from| seen < from);
         self.after_disruption += u64::from(!before);
         let evidence = &mut self.evidence;
         if late {
             evidence.late_in_lag += u64::from(in_lag);
+            evidence.late_in_stall += u64::from(stalled);
             evidence.late_before += u64::from(before);
             evidence.late_in_lag_before += u64::from(before && in_lag);
         } else {
@@ -246,23 +260,6 @@ impl<'a> Arm<'a> {
         })
     }
 
-    /// What the verdict needs beyond the report.
-    pub(super) fn evidence(&self) -> Evidence {
-        let mut evidence = self.evidence.clone();
-        let names = |wanted: &dyn Fn(&PodFacts) -> bool| {
-            self.pods.values().filter(|pod| wanted(pod)).map(|pod| pod.name.clone()).collect::<Vec<_>>()
-        };
-        let silent = self.lanes.iter().filter(|lane| lane.requests.scheduled == 0);
-        evidence.silent_lanes = silent.map(|lane| lane.name.to_owned()).collect();
-        evidence.overflowed_in_lanes =
-            self.lanes.iter().filter_map(|lane| lane.summary).map(|sum| sum.overflowed).sum();
-        evidence.interrupted_requests = self.requests().interrupted - evidence.client_faults;
-        evidence.never_gone = names(&|pod| pod.deleted_at().is_some() && pod.timeline.gone_ns.is_none());
-        evidence.ended_by_themselves = names(&PodFacts::ended_by_itself);
-        evidence.reporting = names(&|pod| pod.reports);
-        evidence
-    }
-
     /// The arm's part of the report, without its verdict.
     pub(super) fn report(&self) -> report::Arm {
         let disrupted = self.is_disrupted() && self.disrupted_at.is_some();
@@ -292,30 +289,13 @@ impl<'a> Arm<'a> {
             rollouts: self.rollouts(disrupted, self.after_disruption > 0),
             detection_floor_ns: floor,
             pods: self.pods.iter().map(|(id, pod)| self.pod(pod, self.hits.get(id))).collect(),
-            outages: self.lanes.iter().flat_map(|lane| lane.windows.report(lane.name)).collect(),
+            outages: self.lanes.iter().flat_map(|lane| lane.windows.report(lane.name())).collect(),
         }
-    }
-
-    /// From the fastest lane of new connections, which shows routing and listener gaps; failing that, from the
-    /// fastest lane of kept ones, whose connections are spread over the pods.
-    fn detection_floor(&self) -> Option<u64> {
-        let best = |new: bool| {
-            let lanes = self
-                .plan
-                .load
-                .lanes
-                .iter()
-                .filter(|lane| (lane.kind == crate::settings::LaneKind::New) == new);
-            lanes.map(|lane| lane.rate).max_by(f64::total_cmp)
-        };
-        let floor = detection_floor_secs(best(true).or_else(|| best(false))?, self.plan.workload.replicas)?;
-        let floor = Duration::try_from_secs_f64(floor).ok()?;
-        u64::try_from(floor.as_nanos()).ok()
     }
 
     fn failure(&self, record: &Record) -> Failure {
         let found = attribute(&self.pods, self.node(record), record);
-        let lane = self.lanes.get(usize::from(record.lane.0)).map_or("", |lane| lane.name);
+        let lane = self.lanes.get(usize::from(record.lane.0)).map_or("", |lane| lane.name());
         let Attribution { phase, routing, nearest, .. } = found;
         let class = if record.class == crate::record::Class::None { "late" } else { record.class.as_str() };
         Failure {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::outages::Windows;
-use crate::record::{Class, Record};
+use crate::record::{Class, Flags, Record};
 use crate::report::{self, LagQuantiles, Quantiles, Requests};
 use crate::settings;
 
@@ -25,8 +25,8 @@ pub(super) enum Outcome {
 
 /// One lane's fold. Its size does not grow with the number of records.
 #[derive(Debug)]
-pub(super) struct Lane {
-    pub(super) name: &'static str,
+pub(super) struct Lane<'a> {
+    pub(super) plan: &'a settings::Lane,
     /// Beyond this an answer is late, from the intended time.
     late_over: Duration,
     pub(super) requests: Requests,
@@ -34,6 +34,11 @@ pub(super) struct Lane {
     latency: Distribution,
     lag: Distribution,
     first_requests: u64,
+    /// Requests that had a connection, and of these those on one that had carried another before.
+    connected: u64,
+    reused: u64,
+    /// A request's pod is known.
+    pub(super) named: bool,
     pub(super) summary: Option<Summary>,
 }
 
@@ -74,18 +79,32 @@ impl Distribution {
     }
 }
 
-impl Lane {
-    pub(super) fn new(lane: &settings::Lane, load: &settings::Load) -> Self {
+impl<'a> Lane<'a> {
+    pub(super) fn new(lane: &'a settings::Lane, load: &settings::Load) -> Self {
         Self {
-            name: lane.kind.as_str(),
+            plan: lane,
             late_over: lane.delay.saturating_add(load.late_over),
             requests: Requests::default(),
             windows: Windows::default(),
             latency: Distribution::default(),
             lag: Distribution::default(),
             first_requests: 0,
+            connected: 0,
+            reused: 0,
+            named: false,
             summary: None,
         }
+    }
+
+    pub(super) const fn name(&self) -> &'static str {
+        self.plan.kind.as_str()
+    }
+
+    /// True if connections were to be kept, and none ever was.
+    pub(super) fn never_reused(&self) -> bool {
+        self.plan.kind != settings::LaneKind::New
+            && self.reused == 0
+            && self.connected > u64::from(self.plan.connections)
     }
 
     /// Counts a record, and says what became of it.
@@ -111,6 +130,9 @@ impl Lane {
             self.latency.record(record.end);
         }
         self.first_requests += u64::from(record.nth == 1 && record.conn > 0);
+        self.connected += u64::from(record.conn > 0);
+        self.reused += u64::from(record.flags.has(Flags::REUSED));
+        self.named |= record.pod.known().is_some();
         outcome
     }
 
@@ -144,7 +166,7 @@ impl Lane {
             max: self.lag.max * 100,
         });
         report::Lane {
-            name: self.name.to_owned(),
+            name: self.name().to_owned(),
             requests: self.requests,
             latency_ns: latency,
             schedule_lag_ns: lag,

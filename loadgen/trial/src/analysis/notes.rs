@@ -3,6 +3,9 @@
 use super::timeline::PodFacts;
 use crate::event::HookOutcome;
 
+/// The end of a container and the failure of the hook in it are told by different processes, in either order.
+const NOTICED_WITHIN_NS: u64 = 500_000_000;
+
 /// Completes the pod's notes with what its edges say together; the most telling first.
 pub(super) fn complete(pod: &mut PodFacts, spec_grace: u64) {
     let grace = pod.grace_seconds.unwrap_or(spec_grace);
@@ -42,11 +45,26 @@ fn ending(pod: &PodFacts, grace: u64) -> Option<String> {
         .then(|| "its drain ran into its own time limit with requests or connections left".to_owned())
 }
 
+/// A hook also fails because its container ends under it: then it is not the hook that was at fault.
+fn after_failed_hook(pod: &PodFacts) -> &'static str {
+    let timeline = &pod.timeline;
+    let (sigterm, exited) = (timeline.sigterm_ns, timeline.exited_ns);
+    let hook_ended = timeline.pre_stop_ended_ns;
+    let before = |edge: Option<u64>| exited.is_some_and(|exited| edge.is_none_or(|edge| exited <= edge));
+    if before(sigterm) && before(hook_ended.map(|ended| ended.saturating_add(NOTICED_WITHIN_NS))) {
+        return "the container ended while preStop ran";
+    }
+    if sigterm.is_none() {
+        return "no SIGTERM was observed after it";
+    }
+    "SIGTERM came at once, without the wait"
+}
+
 fn hook(pod: &PodFacts, grace: u64) -> Option<String> {
     match pod.pre_stop.as_ref()? {
         HookOutcome::Completed => None,
         HookOutcome::Failed { message } => {
-            Some(format!("FailedPreStopHook ({message}): SIGTERM came at once, without the wait"))
+            Some(format!("FailedPreStopHook ({message}): {}", after_failed_hook(pod)))
         }
         HookOutcome::Overran => {
             Some(format!("preStop was not over when the grace ({grace} s) was: SIGTERM came all the same"))

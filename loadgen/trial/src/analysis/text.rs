@@ -2,7 +2,7 @@
 
 use super::attribution::Attribution;
 use super::cause::Cause;
-use crate::record::{Class, Record};
+use crate::record::{Class, Flags, Record};
 
 /// `2 ms`, `1.5 ms`, `3.004 s`.
 pub(crate) fn duration(nanos: u64) -> String {
@@ -147,6 +147,11 @@ fn symptom(record: &Record) -> String {
         Class::WaitClosed => "closed while waiting for the answer".to_owned(),
         Class::WaitTimeout => format!("no answer after {}", waited()),
         Class::BodyReset => "reset in the middle of the answer".to_owned(),
+        Class::BodyClosed if record.flags.has(Flags::CLOSE_DELIMITED) => {
+            "the connection was closed as the process ended, and nothing but that close ended the answer (no length, \
+             no chunks): its end cannot be told from a cut"
+                .to_owned()
+        }
         Class::BodyClosed => "closed in the middle of the answer".to_owned(),
         Class::BodyTimeout => format!("the answer was not complete after {}", waited()),
         Class::BodyCorrupt => "the answer was complete but wrong".to_owned(),

@@ -81,6 +81,16 @@ fn unmeasured(arm: &Arm, evidence: &Evidence) -> Vec<String> {
         let cut = counted(evidence.interrupted_requests, "request");
         reasons.push(format!("{cut} had no outcome when the load ended"));
     }
+    if evidence.unknown_endings > 0 {
+        reasons.push(format!(
+            "the end of {} was nothing but the close of the connection while their pod ended, or was ending unseen: \
+             whole or cut cannot be told",
+            counted(evidence.unknown_endings, "answer")
+        ));
+    }
+    if evidence.unnamed && requests.sent > 0 {
+        reasons.push("no answer named a pod of this workload: is the target in front of it?".to_owned());
+    }
     for lane in evidence.silent_lanes.iter().filter(|_| requests.scheduled > 0) {
         reasons.push(format!("lane {lane} has no record at all"));
     }
@@ -108,11 +118,27 @@ fn lagging(arm: &Arm, evidence: &Evidence, plan: &Plan) -> Vec<String> {
             reasons.push(format!("lane {name} stalled for {max}, and gaps up to {limit} were to be seen"));
         }
     }
+    if let Some(longest) = evidence.stalls.iter().max_by_key(|stall| stall.for_ns) {
+        let times = match evidence.stalls.len() {
+            1 => String::new(),
+            several => format!(" ({} stalls)", count(several as u64)),
+        };
+        reasons.push(format!(
+            "this process stood still for {}{times} while {} {} terminating: the emulation and the load were late",
+            duration(longest.for_ns),
+            longest.pods.join(", "),
+            if longest.pods.len() == 1 { "was" } else { "were" }
+        ));
+    }
     // Rule 2: they do not count against the service, but nor do they speak for it.
     if !plan.expect.late.accepts(arm.requests.late) && plan.expect.late.accepts(evidence.late_in_lag) {
         let late = counted(arm.requests.late - evidence.late_in_lag, "request");
+        let stalled = match evidence.late_in_stall {
+            0 => "",
+            _ => ", or were under way while this process stood still",
+        };
         reasons.push(format!(
-            "{late} answered late had been sent late: the client's lag, or the service's, cannot be told"
+            "{late} answered late had been sent late{stalled}: the client's lag, or the service's, cannot be told"
         ));
     }
     reasons
@@ -144,10 +170,17 @@ fn disruption(arm: &Arm, planned: &plan::Arm, evidence: &Evidence, plan: &Plan) 
     if !is_judged(plan) {
         return reasons;
     }
-    if arm.terminations.exposed == 0 {
+    let (exposed, total) = (arm.terminations.exposed, arm.terminations.total);
+    if exposed == 0 {
         reasons.push(
             "no request was due to a pod while it was terminating: nothing could have failed".to_owned(),
         );
+    } else if exposed < total {
+        reasons.push(format!(
+            "only {} of {} had a request due while terminating: on the others nothing could have failed",
+            count(exposed),
+            counted(total, "terminated pod")
+        ));
     }
     let limit = u64::try_from(plan.limits.detection_floor.as_nanos()).unwrap_or(u64::MAX);
     match arm.detection_floor_ns {

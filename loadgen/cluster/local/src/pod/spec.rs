@@ -64,6 +64,11 @@ impl Spec {
 
     /// What every process of the pod finds in its environment.
     pub fn environment(&self, command: &mut Command) {
+        // Settings of our server come from the scenario alone, not from the shell that loadgen was started in.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SERVER_"))
+        {
+            command.env_remove(name);
+        }
         command
             .env(env::RUN_MARKER, &self.run)
             .env(POD_MARKER, format!("{}/{}", self.run, self.name))

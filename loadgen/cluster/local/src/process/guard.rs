@@ -84,8 +84,11 @@ pub fn guard(run: &str) -> ExitCode {
             known.push((pid, started));
         }
     }
+    let mut empty = 0;
     for _ in 0..ROUNDS {
-        if end(run, &known) == 0 {
+        empty = if end(run, &known) == 0 { empty + 1 } else { 0 };
+        // Twice: a process that was just being made may not have borne the marker at the first look.
+        if empty == 2 {
             return ExitCode::SUCCESS;
         }
         thread::sleep(PAUSE);

@@ -7,14 +7,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{getegid, geteuid};
 
 use super::{Isolation, Status};
+
+/// Names loadgen to the programs that it starts.
+pub(super) const PARENT: &str = "DRAINPROOF_PARENT";
 
 /// Exit code of our programs when they could not do their work, as a shell's for "cannot be executed".
 const CANNOT: u8 = 126;
@@ -30,7 +35,11 @@ pub fn shim(isolation: Isolation, command: &[String]) -> ExitCode {
         init.stdin(Stdio::from(OwnedFd::from(status.try_clone()?)));
         init.spawn()
     });
-    supervise(&mut status, started)
+    let code = supervise(&mut status, started);
+    if isolation == Isolation::None {
+        end_descendants();
+    }
+    code
 }
 
 /// `init`: process 1 of the new namespace, until it becomes the command.
@@ -79,11 +88,42 @@ fn supervise(status: &mut File, started: io::Result<std::process::Child>) -> Exi
     }
 }
 
-fn prepare(isolation: Isolation) -> io::Result<()> {
+/// Dies with loadgen, also if that died before it could be said.
+fn die_with_parent() -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
+    let expected = std::env::var(PARENT).ok().and_then(|pid| pid.parse().ok());
+    if expected.is_some_and(|pid: u32| pid != std::os::unix::process::parent_id()) {
+        return Err(io::Error::other("loadgen has ended"));
+    }
+    Ok(())
+}
+
+/// Without a namespace that takes them along, what the pod has started and left is ours (`prepare` asked for it).
+fn end_descendants() {
+    for _ in 0..100 {
+        let own = format!("/proc/self/task/{}/children", std::process::id());
+        let children = fs::read_to_string(own).unwrap_or_default();
+        let mut left = false;
+        for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            left = true;
+            let _gone = super::signal(pid, Signal::SIGKILL);
+        }
+        // Each that is reaped may hand its own children to us.
+        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
+        {
+        }
+        if !left {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn prepare(isolation: Isolation) -> io::Result<()> {
+    die_with_parent()?;
     let (uid, gid) = (geteuid(), getegid());
     match isolation {
-        Isolation::None => {}
+        Isolation::None => prctl::set_child_subreaper(true)?,
         Isolation::Pid => unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)?,
         Isolation::UserPid => {
             unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)?;
@@ -123,7 +163,7 @@ fn mount_proc() -> nix::Result<()> {
 }
 
 fn join(isolation: Isolation, pid: u32) -> io::Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    die_with_parent()?;
     let names: &[(&str, CloneFlags)] = match isolation {
         Isolation::None => &[],
         Isolation::Pid => &[("pid", CloneFlags::CLONE_NEWPID), ("mnt", CloneFlags::CLONE_NEWNS)],
