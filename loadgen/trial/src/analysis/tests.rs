@@ -1,3 +1,4 @@
+mod blind_spots;
 mod doubts;
 mod properties;
 mod rules;

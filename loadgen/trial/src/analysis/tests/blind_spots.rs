@@ -1,0 +1,224 @@
+//! What a measurement may be blind to, and must not pass over in silence.
+
+use std::time::Duration;
+
+use crate::analysis::testing::{LOAD_MS, NEW, REUSED, Recording, SLOW, Stop, ms};
+use crate::event::{Event, HookOutcome, TimedEvent};
+use crate::id::{ArmId, LaneId, PodId};
+use crate::record::{Flags, Record, Stage};
+use crate::report::{Report, Verdict};
+use crate::settings::{Allowed, LaneKind, Target};
+
+fn clean() -> Recording {
+    Recording::of(&Stop::default())
+}
+
+#[track_caller]
+fn judged(report: &Report, verdict: Verdict, reason: &str) {
+    assert_eq!(report.verdict, verdict, "{:?}", report.reasons);
+    assert!(report.reasons.iter().any(|given| given.contains(reason)), "{reason}: {:?}", report.reasons);
+}
+
+/// An answer of a pod that nothing but a close ended, `took_us` after 4.9 s.
+fn closed(recording: Recording, pod: u16, took_us: u32) -> Recording {
+    recording.request(REUSED, pod, 4_900, 1, 3, |record| {
+        (record.stage, record.status, record.end) = (Stage::Done, 200, took_us * 10);
+        record.flags.set(Flags::CLOSE_DELIMITED);
+    })
+}
+
+#[test]
+fn an_answer_that_the_close_at_the_exit_ended_is_a_failure_in_every_count() {
+    // The pod exits at 5.001 s.
+    for took_us in [96_000, 101_000, 106_000] {
+        let report = closed(clean(), 0, took_us).report();
+        judged(&report, Verdict::Fail, "1 of 376 requests failed: 1 body-closed");
+        let arm = &report.arms[0];
+        assert_eq!((arm.requests.failed, arm.lanes[1].requests.failed, arm.failures.len()), (1, 1, 1));
+        assert_eq!((arm.terminations.bad, arm.pods[0].failed), (1, 1));
+        let failure = &arm.failures[0];
+        assert_eq!(
+            (failure.class.as_str(), failure.nearest_edge.as_deref()),
+            ("body-closed", Some("exited"))
+        );
+        assert!(failure.sentence.contains("its end cannot be told from a cut"), "{}", failure.sentence);
+    }
+    // The kill counts as the exit does; nobody saw the exit.
+    let killed = Stop { killed: Some(5_000), exited: None, drained: None, ..Stop::default() };
+    judged(&closed(Recording::of(&killed), 0, 102_000).report(), Verdict::Fail, "1 body-closed");
+}
+
+#[test]
+fn the_same_answer_of_another_pod_or_at_another_time_is_whole() {
+    judged(&closed(clean(), 1, 101_000).report(), Verdict::Pass, "0 of 376 requests failed");
+    judged(&closed(clean(), 0, 1_000).report(), Verdict::Pass, "0 of 376 requests failed");
+    // With a length, an answer at the exit is whole as well.
+    let bounded = clean().answered(REUSED, 0, 4_900, 101, 3);
+    judged(&bounded.report(), Verdict::Pass, "0 of 376 requests failed");
+}
+
+#[test]
+fn an_answer_that_a_close_near_an_unseen_or_late_noticed_exit_ended_is_a_doubt() {
+    let doubt = "the end of 1 answer was nothing but the close";
+    let unseen = Recording::of(&Stop { exited: None, ..Stop::default() });
+    judged(&closed(unseen, 0, 50_000).report(), Verdict::Inconclusive, doubt);
+    // Shortly before the exit was noticed, or read long after.
+    judged(&closed(clean(), 0, 90_000).report(), Verdict::Inconclusive, doubt);
+    judged(&closed(clean(), 0, 150_000).report(), Verdict::Inconclusive, doubt);
+    // Whose answer it was is not known: it may have been the one that exited.
+    judged(&closed(clean(), PodId::NONE.0, 101_000).report(), Verdict::Inconclusive, doubt);
+}
+
+#[test]
+fn a_terminated_pod_that_no_request_was_due_to_is_a_doubt_though_another_had_some() {
+    let second = Stop { delete: 3_000, ..Stop::default() };
+    let mut recording = clean().stop(2, &second);
+    recording.records.values_mut().for_each(|records| records.retain(|record| record.pod != PodId(2)));
+    let report = recording.clone().report();
+    judged(&report, Verdict::Inconclusive, "only 1 of 2 terminated pods had a request due while terminating");
+    recording.header.plan.expect.failed = Allowed::Any;
+    judged(&recording.report(), Verdict::Pass, "failed");
+}
+
+/// Without the lane of new connections, whose rate would give the floor.
+fn kept_only(connections: u32) -> Recording {
+    let mut recording = clean().answered(REUSED, 0, 3_010, 1, 7);
+    let load = &mut recording.header.plan.arms[0].load;
+    load.lanes.retain(|lane| lane.kind == LaneKind::Reused);
+    load.lanes[0].connections = connections;
+    for records in recording.records.values_mut() {
+        records.retain(|record| record.lane == REUSED);
+        for record in records {
+            record.lane = LaneId(0);
+        }
+    }
+    recording
+}
+
+#[test]
+fn kept_connections_give_a_floor_only_if_they_are_enough_to_reach_every_pod() {
+    judged(&kept_only(3).report(), Verdict::Pass, "gaps on one pod shorter than 30 ms");
+    judged(&kept_only(2).report(), Verdict::Inconclusive, "cannot be computed from this load");
+}
+
+#[test]
+fn a_lane_that_never_reused_a_connection_gives_no_floor_and_says_so() {
+    let never = |mut recording: Recording, lane: LaneId| {
+        for record in recording.records.values_mut().flatten().filter(|record| record.lane == lane) {
+            (record.flags, record.nth) = (Flags(0), 1);
+        }
+        recording
+    };
+    let caveat =
+        "lane reused never reused a connection: the server closes each; pinned connections were not tested";
+    let report = never(kept_only(3), LaneId(0)).report();
+    judged(&report, Verdict::Inconclusive, "cannot be computed from this load");
+    assert_eq!(report.run.caveats, [caveat]);
+    // Beside new connections it is a caveat alone.
+    let report = never(clean(), REUSED).report();
+    judged(&report, Verdict::Pass, "0 of 375");
+    assert_eq!(report.run.caveats, [caveat]);
+    let mut asked = never(clean(), REUSED);
+    asked.header.plan.arms[0].load.lanes[1].max_requests_per_connection = Some(1);
+    assert!(asked.report().run.caveats[0].contains("maxRequestsPerConnection is 1"));
+    assert!(clean().report().run.caveats.is_empty());
+}
+
+#[test]
+fn load_on_a_url_that_no_pod_answered_proves_nothing() {
+    let mut recording = clean();
+    recording.header.plan.arms[0].load.target = Target::Url("http://example.org/".into());
+    // Where the answers name their pods, it is as good as any.
+    judged(&recording.clone().report(), Verdict::Pass, "over 1 exposed termination");
+    recording.records.values_mut().flatten().for_each(|record| record.pod = PodId::NONE);
+    let report = recording.report();
+    judged(&report, Verdict::Inconclusive, "no answer named a pod of this workload");
+    judged(&report, Verdict::Inconclusive, "no request was due to a pod while it was terminating");
+    assert_eq!(report.arms[0].terminations.exposed, 0, "that it was sent at the time is no exposure");
+}
+
+fn stalled(mut recording: Recording, at: u64, for_ms: u64) -> Recording {
+    let event = Event::Stalled { for_ns: for_ms * 1_000_000 };
+    recording.events.push(TimedEvent { at_ns: ms(at), arm: ArmId(0), event });
+    recording
+}
+
+#[test]
+fn a_stall_of_the_process_while_a_pod_was_terminating_is_a_doubt() {
+    // From the delete at 3 s to the end at 5.6 s.
+    for (at, for_ms) in [(3_050, 1_600), (7_100, 1_600), (4_000, 200)] {
+        let report = stalled(clean(), at, for_ms).report();
+        judged(
+            &report,
+            Verdict::Inconclusive,
+            "while web-0 was terminating: the emulation and the load were late",
+        );
+    }
+    judged(
+        &stalled(stalled(clean(), 4_000, 200), 5_000, 1_600).report(),
+        Verdict::Inconclusive,
+        "this process stood still for 1.600 s (2 stalls) while web-0",
+    );
+    // Before, after, too short, or when the load was over.
+    for (at, for_ms) in [(2_900, 1_000), (8_000, 2_000), (4_000, 40), (LOAD_MS + 2_000, 1_000)] {
+        judged(&stalled(clean(), at, for_ms).report(), Verdict::Pass, "0 of 375 requests failed");
+    }
+}
+
+#[test]
+fn what_a_stall_made_late_is_late_but_does_not_fail_the_service() {
+    let late = || clean().answered(NEW, 1, 7_000, 1_500, 1);
+    judged(&late().report(), Verdict::Fail, "1 of 376 requests answered late");
+    let report = stalled(late(), 8_000, 400).report();
+    judged(&report, Verdict::Inconclusive, "or were under way while this process stood still");
+    assert_eq!(report.arms[0].requests.late, 1, "it is late all the same");
+    judged(&stalled(late(), 6_900, 400).report(), Verdict::Fail, "1 of 376 requests answered late");
+}
+
+#[test]
+fn a_stall_is_that_of_all_arms_and_hides_no_failure() {
+    use crate::analysis::testing::arm;
+    use crate::plan::Role;
+    let plans = vec![arm("a", Role::Trial), arm("b", Role::Trial)];
+    let mut recording = Recording::empty(plans).scene(&Stop::default()).next_arm().scene(&Stop::default());
+    // Only the second arm terminates a pod at that time; the event carries the first.
+    recording.events.retain(|timed| {
+        timed.arm.0 == 1 || ms(0) == timed.at_ns || timed.at_ns > ms(5_600) || timed.at_ns < ms(2_900)
+    });
+    let report = stalled(recording, 4_000, 500).report();
+    judged(&report, Verdict::Inconclusive, "arm b: this process stood still for 500 ms while web-0");
+    let failing = clean().failed(NEW, 0, 4_100, 1, 1, crate::record::Class::ConnectRefused);
+    judged(&stalled(failing, 4_000, 500).report(), Verdict::Fail, "1 of 376 requests failed");
+}
+
+#[test]
+fn a_hook_that_failed_with_its_container_is_not_said_to_have_let_sigterm_through() {
+    let failed = HookOutcome::Failed { message: "signal 9".into() };
+    let told = |stop: Stop, at: u64| {
+        let ended = Event::PreStopEnded { pod: PodId(0), inferred: false, outcome: failed.clone() };
+        Recording::of(&Stop { pre_stop: None, ..stop }).event(at, ended).arm_report().pods[0].notes.clone()
+    };
+    let without = Stop { sigterm: None, listener_closed: None, drained: None, ..Stop::default() };
+    for at in [4_990, 5_002] {
+        let told = told(without.clone(), at);
+        assert!(
+            told.contains(&"FailedPreStopHook (signal 9): the container ended while preStop ran".to_owned()),
+            "{told:?}"
+        );
+    }
+    let unseen = told(without, 3_100);
+    assert!(
+        unseen.contains(&"FailedPreStopHook (signal 9): no SIGTERM was observed after it".to_owned()),
+        "{unseen:?}"
+    );
+    let came = told(Stop::default(), 3_100);
+    assert_eq!(came, ["FailedPreStopHook (signal 9): SIGTERM came at once, without the wait"]);
+}
+
+#[test]
+fn slow_answers_are_kept_apart_from_lateness_by_a_stall_too() {
+    let open = |record: &mut Record| (record.stage, record.status) = (Stage::Done, 200);
+    let mut recording = clean().request(SLOW, 1, 6_500, 3_500, 2, open);
+    recording.header.plan.limits.schedule_lag = Duration::from_millis(50);
+    judged(&stalled(recording, 9_000, 300).report(), Verdict::Inconclusive, "stood still");
+}
