@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
 
+// size: one test a way in which a whole run can go, over the same few helpers.
 mod common;
 
 use std::fs;
