@@ -19,8 +19,10 @@ use trial::plan::{Arm, Plan, Role};
 
 use crate::progress::Progress;
 use crate::recorder::{Recorder, RecorderError};
+use heartbeat::Heartbeat;
 
 mod arm;
+mod heartbeat;
 pub mod isolation;
 
 /// Arms that run at once: more would disturb each other on a laptop's few cores.
@@ -153,6 +155,9 @@ impl Conductor {
         let guard =
             Guard::start(&self.run).map_err(|source| RunError::Start { what: "the guard", source })?;
         self.announce(&guard);
+        let emitter = Emitter::new(self.clock, ArmId(0), self.recorder.events());
+        let heartbeat = Heartbeat::start(emitter)
+            .map_err(|source| RunError::Start { what: "the heartbeat's thread", source })?;
         let max_time = self.max_time;
         let (stopper, stop) = watch::channel(Stop::No);
         let (trial_done, trial_ended) = watch::channel(false);
@@ -169,6 +174,7 @@ impl Conductor {
         let watcher = tokio::spawn(forward(signals, stopper.clone(), max_time));
         let result = collect(plan, &mut arms, &stopper, &trial_done).await;
         watcher.abort();
+        heartbeat.stop();
         shared.conductor.progress.finish();
         close(shared, *stopper.borrow(), result).await
     }

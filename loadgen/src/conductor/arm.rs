@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cluster::{Cluster, Emitter};
 use cluster_local::{LocalCluster, Settings};
-use engine::{Direct, Engine, EngineConfig, Pick, Route, Summary};
+use engine::{Direct, Engine, EngineConfig, Named, Pick, Route, Summary};
 use tokio::sync::watch;
 use trial::event::Event;
 use trial::id::ArmId;
@@ -189,7 +189,12 @@ fn route(arm: &Arm, cluster: &LocalCluster) -> Result<Arc<dyn Route>, RunError> 
             url: redact::url(url),
             reason,
         })?;
-        return Ok(Arc::new(Direct(address)));
+        let names = Arc::clone(cluster.names());
+        // Who answers behind somebody else's address, only the answer tells.
+        return Ok(Arc::new(Named {
+            route: Direct(address),
+            pods: move |name: &str| names.load().get(name).copied(),
+        }));
     }
     let Some(table) = cluster.tables().get(LOAD_NODE).cloned() else {
         return Ok(Arc::new(|_| Pick::Rejected));

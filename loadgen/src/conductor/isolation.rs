@@ -54,7 +54,8 @@ pub fn caveats(isolation: Isolation) -> Vec<String> {
     if isolation == Isolation::None {
         caveats.push(
             "PID namespaces are not permitted here: pods are ordinary processes, and that process 1 ignores a \
-             SIGTERM it has no handler for is emulated from /proc"
+             SIGTERM it has no handler for is emulated from /proc; a process that a pod detaches with an empty \
+             environment would outlive a loadgen that is itself killed"
                 .to_owned(),
         );
     }

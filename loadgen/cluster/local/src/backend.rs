@@ -20,6 +20,7 @@ use crate::process::guard::Guard;
 use crate::process::{Isolation, Spawner};
 
 mod plane;
+pub use plane::Names;
 use plane::{Plane, Request, Snapshot};
 
 /// Pods that one arm may ever create: its addresses are laid out for so many.
@@ -96,6 +97,7 @@ pub struct LocalCluster {
     requests: mpsc::Sender<Request>,
     snapshots: watch::Receiver<Snapshot>,
     tables: Vec<Arc<ArcSwap<Table>>>,
+    names: Names,
     rules_changed: watch::Receiver<u64>,
     emitter: Emitter,
     plane: JoinHandle<()>,
@@ -114,17 +116,23 @@ impl LocalCluster {
         let random = fastrand::Rng::with_seed(settings.seed ^ 0x5eed);
         let (requests, inbox) = mpsc::channel(16);
         let (plane, snapshots) = Plane::new(settings);
-        let tables = plane.tables();
+        let (tables, names) = (plane.tables(), plane.names());
         let rules_changed = plane.rules_changed();
         let plane = tokio::spawn(plane.run(inbox));
         let ready_timeout = Duration::from_secs(30);
-        Self { requests, snapshots, tables, rules_changed, emitter, plane, random, ready_timeout, min_ready }
+        Self { requests, snapshots, tables, names, rules_changed, emitter, plane, random, ready_timeout, min_ready }
     }
 
     /// The rules of each node, in the order of their names.
     #[must_use]
     pub fn tables(&self) -> &[Arc<ArcSwap<Table>>] {
         &self.tables
+    }
+
+    /// The pods by name, as they are made.
+    #[must_use]
+    pub const fn names(&self) -> &Names {
+        &self.names
     }
 
     async fn ask(&self, request: Request) -> Result<(), ClusterError> {

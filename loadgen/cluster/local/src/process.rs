@@ -180,6 +180,21 @@ pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
     }
 }
 
+/// True for a process that is no more, or on its way out: nothing that is sent to it is handled any more.
+///
+/// The kernel sets `PF_EXITING` before process 1's exit takes its namespace along, so whoever saw one of its processes
+/// die of that sees this too, though the exit itself has not been reported yet.
+#[must_use]
+pub fn is_ending(pid: u32) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    // The command name may hold anything: fields are counted after its last bracket.
+    let Some((_, rest)) = stat.rsplit_once(')') else { return true };
+    let mut fields = rest.split_whitespace();
+    let dead = fields.next().is_none_or(|state| matches!(state, "Z" | "X"));
+    dead || fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
 /// Whether a signal would reach a process that is process 1 of its namespace: it has a handler for it, or a thread of
 /// it blocks it and so may wait for it (`sigwait`, `signalfd`). The kernel drops all others (`sig_task_ignored`).
 /// `None` where its status cannot be read.

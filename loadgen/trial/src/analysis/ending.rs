@@ -60,5 +60,8 @@ fn on(pod: &PodFacts, began: u64, end: u64) -> Ending {
     // A close that is read after the exit was sent before it; how long before, nobody knows.
     let around = |exit: u64| began <= exit && exit <= end.saturating_add(EXIT_NEAR_NS);
     let unseen = timeline.exited_ns.is_none() && pod.is_terminating(end);
-    if unseen || exits().any(around) { Ending::Unknown } else { Ending::AsRecorded }
+    // A server that was told to stop may have closed before it said all, and lived on.
+    let stopping = timeline.sigterm_ns.is_some_and(|at| at <= end) && pod.handled != Some(false);
+    let stopping = stopping && timeline.exited_ns.is_none_or(|at| end <= at);
+    if unseen || stopping || exits().any(around) { Ending::Unknown } else { Ending::AsRecorded }
 }

@@ -71,7 +71,7 @@ pub fn body(text: &str) -> String {
 /// True for a name (of a header, parameter, flag or key) that says: credential.
 #[must_use]
 pub fn is_sensitive(name: &str) -> bool {
-    const WORDS: [&str; 11] = [
+    const WORDS: [&str; 10] = [
         "authorization",
         "cookie",
         "token",
@@ -81,9 +81,24 @@ pub fn is_sensitive(name: &str) -> bool {
         "api-key",
         "apikey",
         "api_key",
-        "x-auth",
         "credential",
     ];
+    // Too short to be looked for inside other words (`passive`, `author`, `keyboard`): they count only as a whole word.
+    const SHORT: [&str; 8] = ["pass", "pwd", "auth", "key", "sig", "signature", "jwt", "otp"];
     let lower = name.to_ascii_lowercase();
-    WORDS.iter().any(|word| lower.contains(word))
+    WORDS.iter().any(|word| lower.contains(word)) || words_of(name).any(|word| SHORT.contains(&&*word))
+}
+
+/// The words of a name such as `x-auth`, `DB_PASS` or `privateKey`, in lower case.
+fn words_of(name: &str) -> impl Iterator<Item = String> {
+    let mut spaced = String::with_capacity(name.len() + 4);
+    let mut before = ' ';
+    for char in name.chars() {
+        if char.is_ascii_uppercase() && before.is_ascii_lowercase() {
+            spaced.push(' ');
+        }
+        spaced.push(if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { ' ' });
+        before = char;
+    }
+    spaced.split_whitespace().map(str::to_owned).collect::<Vec<_>>().into_iter()
 }

@@ -83,7 +83,7 @@ fn unmeasured(arm: &Arm, evidence: &Evidence) -> Vec<String> {
     }
     if evidence.unknown_endings > 0 {
         reasons.push(format!(
-            "the end of {} was nothing but the close of the connection while their pod ended, or was ending unseen: \
+            "the end of {} was nothing but the close of the connection while their pod was stopping: \
              whole or cut cannot be told",
             counted(evidence.unknown_endings, "answer")
         ));

@@ -1,5 +1,6 @@
 //! The control plane of one arm: API server, Deployment and `ReplicaSet` controllers in one loop over what pods report.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use super::Settings;
 use crate::endpoints::{Change, Endpoints};
 use crate::pod::{self, Control, Spec, Update};
 use crate::rollout::{self, View};
+
+/// Every pod that was ever made, by its name; read without a lock.
+pub type Names = Arc<ArcSwap<BTreeMap<String, PodId>>>;
 
 /// What the handle asks for.
 #[derive(Debug)]
@@ -93,6 +97,7 @@ pub(super) struct Plane {
     settings: Settings,
     endpoints: Endpoints,
     pods: Vec<Entry>,
+    names: Names,
     revision: u32,
     failure: Option<Failure>,
     /// Given to every pod.
@@ -115,6 +120,7 @@ impl Plane {
             settings,
             endpoints,
             pods: Vec::new(),
+            names: Names::default(),
             revision: 0,
             failure: None,
             report,
@@ -126,6 +132,10 @@ impl Plane {
 
     pub(super) fn tables(&self) -> Vec<Arc<ArcSwap<Table>>> {
         self.endpoints.tables.clone()
+    }
+
+    pub(super) fn names(&self) -> Names {
+        Arc::clone(&self.names)
     }
 
     pub(super) fn rules_changed(&self) -> watch::Receiver<u64> {
@@ -256,6 +266,9 @@ impl Plane {
             address: text,
             revision,
         });
+        let mut names = BTreeMap::clone(&self.names.load());
+        names.insert(name.clone(), id);
+        self.names.store(Arc::new(names));
         let (control, inbox) = mpsc::channel(4);
         let task = tokio::spawn(pod::run(spec.clone(), inbox, self.report.clone()));
         let entry =

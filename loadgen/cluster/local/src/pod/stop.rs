@@ -75,6 +75,10 @@ impl Pod {
 
     fn send_stop_signal(&mut self) {
         let Some(pid) = self.pid else { return };
+        if process::is_ending(pid) {
+            // The runtime finds the container stopped and has nothing to signal; its exit is about to be reported.
+            return;
+        }
         let handled = process::handles(pid, Signal::SIGTERM);
         // An ordinary process would die of a signal that process 1 of a container never sees.
         let dropped = !self.spec.isolation.is_namespaced() && handled == Some(false);

@@ -286,15 +286,15 @@ fn too_few_connections_are_noted_once() {
 
 #[test]
 fn credentials_stay_in_the_plan_and_out_of_what_is_shown() {
-    let yaml = "load: {target: 'http://me:pw@edge/x?token=t1', request: {path: '/?api_key=k1&a=b', body: '{\"password\": 1}', headers: {Authorization: Bearer b1, Accept: text/html, X-Thing: Basic Zm9v}}}\nworkload: {server: {pollWhileDraining: 'http://u:p1@h/'}, lifecycle: {preStop: {exec: {command: [curl, -u, 'me:pw2', --token, t2, --secret=s1, -H, 'Cookie: c1']}}}}";
+    let yaml = "load: {target: 'http://me:pw@edge/x?token=t1', request: {path: '/?api_key=k1&a=b', body: '{\"password\": 1}', headers: {Authorization: Bearer b1, Accept: text/html, X-Thing: Basic Zm9v}}}\nworkload: {server: {pollWhileDraining: 'http://u:p1@h/'}, lifecycle: {preStop: {exec: {command: [curl, -u, 'me:pw2', --token, t2, --secret=s1, --pass=h1, --db-pwd, h2, --passive=yes, -H, 'Cookie: c1']}}}}";
     let plan = plan(yaml, &Overrides::default());
     let kept = serde_json::to_string(&plan).unwrap();
     let shown = serde_json::to_string(&plan.redacted()).unwrap();
-    for secret in ["me:pw@", "t1", "k1", "password\\\"", "b1", "Zm9v", "u:p1", "pw2", "t2", "s1", "c1"] {
+    for secret in ["me:pw@", "t1", "k1", "password\\\"", "b1", "Zm9v", "u:p1", "pw2", "t2", "s1", "h1", "h2", "c1"] {
         assert!(kept.contains(secret), "{secret} is gone from the plan");
         assert!(!shown.contains(secret), "{secret} is shown: {shown}");
     }
-    for harmless in ["http://<redacted>@edge/x?token=<redacted>", "text/html", "&a=b", "--secret=<redacted>"]
+    for harmless in ["http://<redacted>@edge/x?token=<redacted>", "text/html", "&a=b", "--secret=<redacted>", "--passive=yes"]
     {
         assert!(shown.contains(harmless), "{harmless} is hidden: {shown}");
     }
