@@ -1,6 +1,6 @@
 //! Whole runs with something in the way: a proxy in front, a process that stands still, an impatient user, no root.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
+#![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
 mod common;
 
