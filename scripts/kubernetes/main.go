@@ -49,7 +49,7 @@ func main() {
 
 // kubectl prints its errors itself, and wants its verbosity before its commands exist (as its own main does).
 func kubectl() {
-	if err := logs.GlogSetter(cmd.GetLogVerbosity(os.Args)); err != nil {
+	if _, err := logs.GlogSetter(cmd.GetLogVerbosity(os.Args)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {

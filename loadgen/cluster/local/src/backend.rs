@@ -120,7 +120,18 @@ impl LocalCluster {
         let rules_changed = plane.rules_changed();
         let plane = tokio::spawn(plane.run(inbox));
         let ready_timeout = Duration::from_secs(30);
-        Self { requests, snapshots, tables, names, rules_changed, emitter, plane, random, ready_timeout, min_ready }
+        Self {
+            requests,
+            snapshots,
+            tables,
+            names,
+            rules_changed,
+            emitter,
+            plane,
+            random,
+            ready_timeout,
+            min_ready,
+        }
     }
 
     /// The rules of each node, in the order of their names.

@@ -192,7 +192,10 @@ pub fn is_ending(pid: u32) -> bool {
     let Some((_, rest)) = stat.rsplit_once(')') else { return true };
     let mut fields = rest.split_whitespace();
     let dead = fields.next().is_none_or(|state| matches!(state, "Z" | "X"));
-    dead || fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|flags| flags & PF_EXITING != 0)
+    dead || fields
+        .nth(5)
+        .and_then(|flags| flags.parse::<u64>().ok())
+        .is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
 /// Whether a signal would reach a process that is process 1 of its namespace: it has a handler for it, or a thread of

@@ -290,12 +290,19 @@ fn credentials_stay_in_the_plan_and_out_of_what_is_shown() {
     let plan = plan(yaml, &Overrides::default());
     let kept = serde_json::to_string(&plan).unwrap();
     let shown = serde_json::to_string(&plan.redacted()).unwrap();
-    for secret in ["me:pw@", "t1", "k1", "password\\\"", "b1", "Zm9v", "u:p1", "pw2", "t2", "s1", "h1", "h2", "c1"] {
+    for secret in
+        ["me:pw@", "t1", "k1", "password\\\"", "b1", "Zm9v", "u:p1", "pw2", "t2", "s1", "h1", "h2", "c1"]
+    {
         assert!(kept.contains(secret), "{secret} is gone from the plan");
         assert!(!shown.contains(secret), "{secret} is shown: {shown}");
     }
-    for harmless in ["http://<redacted>@edge/x?token=<redacted>", "text/html", "&a=b", "--secret=<redacted>", "--passive=yes"]
-    {
+    for harmless in [
+        "http://<redacted>@edge/x?token=<redacted>",
+        "text/html",
+        "&a=b",
+        "--secret=<redacted>",
+        "--passive=yes",
+    ] {
         assert!(shown.contains(harmless), "{harmless} is hidden: {shown}");
     }
 }
