@@ -96,10 +96,10 @@ children_of() { { tr ' ' '\n' <"/proc/$1/task/$1/children"; } 2>/dev/null || tru
 # Starts machine $1 in namespaces of its own and records its first process, as the host knows it.
 start_machine() {
     local machine=$1 address=$2 log=$state/$1/log/machine.log outer
-    local command=(nsenter --net="/run/netns/$(namespace_of "$1")" unshare --fork --kill-child --pid --mount --uts --mount-proc
+    local launch=(nsenter --net="/run/netns/$(namespace_of "$1")" unshare --fork --kill-child --pid --mount --uts --mount-proc
         bash "$module/machine.sh" "$machine" "$state" "$(binary_dir)" "$address" "$services")
     # Nothing of this terminal may hold it: no input, no session, no lock.
-    setsid "${command[@]}" </dev/null >"$log" 2>&1 9<&- &
+    setsid "${launch[@]}" </dev/null >"$log" 2>&1 9<&- &
     outer=$!
     within 10 has_child "$outer" || die "$machine does not start: $(cat "$log")"
     record_process "$machine" "$(children_of "$outer" | head -n 1)"

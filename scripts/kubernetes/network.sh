@@ -52,7 +52,6 @@ add_dead_end() {
     in_network "$machine" ip link add deadend type bridge
     in_network "$machine" ip link set deadend up
     in_network "$machine" ip route add default dev deadend src "$address"
-    in_network "$machine" ip route add unreachable "$dns_service"
 }
 
 add_control_network() {
@@ -70,7 +69,7 @@ add_control_network() {
 }
 
 add_node_network() {
-    local node=node-$1 name
+    local node=node-$1 name each
     name=$(namespace_of "$node")
     ip netns add "$name"
     ip link add "$node" netns "$(namespace_of control)" type veth peer name eth0 netns "$name"
@@ -78,7 +77,14 @@ add_node_network() {
     in_network "$node" ip address add "$(node_address "$1")/24" dev eth0
     in_network "$node" ip link set eth0 up
     add_dead_end "$node" "$(node_address "$1")"
+    # There is no DNS: let a lookup be refused at once, rather than time out. Resolvers shrug at "unreachable".
+    in_network "$node" ip address add "$dns_service/32" dev lo
     in_network "$node" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+    # A node that forwards the host's packet to another node would advise the host to go there directly, and the host
+    # would do so in the middle of a connection that only this node translates.
+    for each in all default eth0; do
+        in_network "$node" sh -c "echo 0 >/proc/sys/net/ipv4/conf/$each/send_redirects"
+    done
 }
 
 add_networks() {
@@ -98,4 +104,6 @@ remove_networks() {
     for name in $(ip netns list | awk '/^drainproof-(control|node-[0-9]+)( |$)/ {print $1}'); do
         ip netns delete "$name"
     done
+    # `ip netns` mounts this folder on itself when it makes its first namespace, and leaves it so after the last.
+    if mountpoint -q /run/netns && [ -z "$(ls -A /run/netns)" ]; then umount /run/netns && rmdir /run/netns; fi
 }
