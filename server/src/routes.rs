@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use contract::{
+    clock::Reading,
     lifecycle::{Event, Hook},
     paths,
 };
@@ -23,6 +24,7 @@ use tower::Service;
 use crate::{
     config::LONGEST_DELAY,
     pod::{Kind, Pod},
+    stamp,
 };
 
 /// Most chunks that a streamed answer may have.
@@ -56,6 +58,7 @@ enum Route {
     Status(StatusCode),
     Live,
     Ready,
+    Clock,
     PreStop(Duration),
 }
 
@@ -83,6 +86,7 @@ impl Routes {
             Route::Live => plain(StatusCode::OK, "alive\n"),
             Route::Ready if self.pod.ready() => plain(StatusCode::OK, "ready\n"),
             Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            Route::Clock => clock(),
             Route::PreStop(time) => {
                 let hook = Hook::PreStop;
                 self.pod.announcer.emit(Event::HookStarted { hook });
@@ -121,6 +125,7 @@ impl Route {
             paths::ECHO => return Err(StatusCode::METHOD_NOT_ALLOWED),
             paths::LIVEZ => return Ok(Self::Live),
             paths::READYZ => return Ok(Self::Ready),
+            paths::CLOCK => return Ok(Self::Clock),
             _ => {}
         }
         if let Some(time) = path.strip_prefix(paths::DELAY) {
@@ -172,7 +177,8 @@ impl<B: Body + Unpin, G: Unpin> Body for Guarded<B, G> {
 
 /// Whose request a path is.
 pub(crate) fn kind(path: &str) -> Kind {
-    let control = path == paths::LIVEZ || path == paths::READYZ || path.starts_with(paths::PRE_STOP_HOOK);
+    let control = matches!(path, paths::LIVEZ | paths::READYZ | paths::CLOCK)
+        || path.starts_with(paths::PRE_STOP_HOOK);
     if control { Kind::Control } else { Kind::Traffic }
 }
 
@@ -182,6 +188,14 @@ pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     answer
+}
+
+fn clock() -> Answer {
+    let reading = Reading { wall_ns: stamp::wall_ns(), mono_ns: stamp::mono_ns() };
+    match serde_json::to_vec(&reading) {
+        Ok(json) => plain(StatusCode::OK, json),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, ""),
+    }
 }
 
 /// Reads a delay in milliseconds, decimal.

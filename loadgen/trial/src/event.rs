@@ -101,8 +101,14 @@ pub enum Event {
     KillSignal { pod: PodId },
     /// The kernel's socket table lists no listener of the pod any more (servers that report no lifecycle).
     ListenerSeenClosed { pod: PodId },
-    /// The main process ended.
-    Exited { pod: PodId, code: Option<i32>, signal: Option<i32> },
+    /// The main process ended; `inferred` where the moment is not that of a parent who reaped it.
+    Exited {
+        pod: PodId,
+        code: Option<i32>,
+        signal: Option<i32>,
+        #[serde(default)]
+        inferred: bool,
+    },
     /// The pod's address went away.
     IpGone { pod: PodId },
     /// The pod object was deleted.

@@ -3,10 +3,12 @@
 //! * [`headers`]: what a request asks and what every answer tells
 //! * [`paths`]: the routes of the server
 //! * [`mod@env`]: the names through which a pod is configured
+//! * [`clock`]: a reading of a pod's clocks
 //! * [`lifecycle`]: the events that a pod writes to its standard output, one JSON object a line
 //!
 //! Invariants: a reader ignores fields it does not know; a writer never changes the meaning of a field.
 
+pub mod clock;
 pub mod env;
 pub mod headers;
 pub mod lifecycle;

@@ -16,3 +16,5 @@ pub const LIVEZ: &str = "/livez";
 pub const READYZ: &str = "/readyz";
 /// HTTP preStop hook: `/hooks/pre-stop/{milliseconds}`; answers when the time is over.
 pub const PRE_STOP_HOOK: &str = "/hooks/pre-stop/";
+/// The two clocks of the pod's node, as JSON: [`crate::clock::Reading`].
+pub const CLOCK: &str = "/clock";

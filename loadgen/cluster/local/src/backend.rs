@@ -261,8 +261,22 @@ impl Cluster for LocalCluster {
                     .await?;
                 self.emitter.emit(Event::RolloutEnded);
             }
-            Disruption::DeletePods { count, every, grace_period_seconds } => {
+            Disruption::DeletePods { force: true, .. } | Disruption::DrainNode => {
+                return Err(ClusterError::Backend(format!(
+                    "disruption {} needs a real cluster: --on kube",
+                    disruption.as_str()
+                )));
+            }
+            Disruption::DeletePods { count, every, grace_period_seconds, force: false } => {
                 self.delete_pods(*count, *every, *grace_period_seconds).await?;
+            }
+            // Without a budget that refuses, an eviction is a delete.
+            Disruption::Evict { count } => self.delete_pods(*count, Duration::ZERO, None).await?,
+            Disruption::Scale { to } => {
+                let to = *to;
+                self.ask(Request::Scale { to }).await?;
+                let limit = self.ready_timeout * to.max(1);
+                self.until(Some(limit), |snapshot| snapshot.replicas == to && snapshot.is_complete()).await?;
             }
         }
         self.emitter.emit(Event::DisruptionEnded);

@@ -295,7 +295,7 @@ impl Pod {
         let pod = self.spec.id;
         self.spec
             .emitter
-            .emit_at(self.spec.emitter.clock().stamp(mono_ns), Event::Exited { pod, code, signal });
+            .emit_at(self.spec.emitter.clock().stamp(mono_ns), Event::Exited { pod, code, signal, inferred: false });
         self.sweep();
         self.reap().await;
         if self.termination.is_some() {

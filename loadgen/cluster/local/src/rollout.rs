@@ -62,7 +62,17 @@ pub fn reconcile(replicas: u32, strategy: Strategy, pods: &[View]) -> Actions {
         spare_available -= 1;
         delete.push(pod.pod);
     }
+    delete.extend(surplus(current.saturating_sub(replicas), pods));
     Actions { create, delete }
+}
+
+/// What a `ReplicaSet` gives up when it has too many: those that serve nothing first, then the youngest
+/// (`ActivePodsWithRanks`, as far as it applies to one container a pod).
+fn surplus(count: u32, pods: &[View]) -> impl Iterator<Item = PodId> {
+    let current = || pods.iter().rev().filter(|pod| pod.current);
+    let idle = current().filter(|pod| !pod.available);
+    let serving = current().filter(|pod| pod.available);
+    idle.chain(serving).take(usize::try_from(count).unwrap_or(usize::MAX)).map(|pod| pod.pod)
 }
 
 #[cfg(test)]
@@ -132,5 +142,15 @@ mod tests {
             prop_assert!(least >= replicas.saturating_sub(unavailable));
             prop_assert!(most <= replicas + surge);
         }
+    }
+
+    #[test]
+    fn scaling_down_gives_up_what_serves_nothing_then_the_youngest() {
+        let view = |pod, available| View { pod: PodId(pod), current: true, available };
+        let all = [view(0, true), view(1, false), view(2, true), view(3, true)];
+        let actions = reconcile(2, pods(1, 0), &all);
+        assert_eq!(actions, Actions { create: 0, delete: vec![PodId(1), PodId(3)] });
+        assert_eq!(reconcile(0, pods(1, 0), &all[..1]).delete, [PodId(0)]);
+        assert_eq!(reconcile(4, pods(1, 0), &all), Actions::default());
     }
 }

@@ -51,7 +51,9 @@ fn after_failed_hook(pod: &PodFacts) -> &'static str {
     let (sigterm, exited) = (timeline.sigterm_ns, timeline.exited_ns);
     let hook_ended = timeline.pre_stop_ended_ns;
     let before = |edge: Option<u64>| exited.is_some_and(|exited| edge.is_none_or(|edge| exited <= edge));
-    if before(sigterm) && before(hook_ended.map(|ended| ended.saturating_add(NOTICED_WITHIN_NS))) {
+    // A SIGTERM before the hook's end was not the kubelet's, which waits for it.
+    let foreign = sigterm.zip(hook_ended).is_some_and(|(sigterm, ended)| sigterm < ended);
+    if (foreign || before(sigterm)) && before(hook_ended.map(|ended| ended.saturating_add(NOTICED_WITHIN_NS))) {
         return "the container ended while preStop ran";
     }
     if sigterm.is_none() {

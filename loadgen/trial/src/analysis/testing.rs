@@ -225,7 +225,7 @@ impl Recording {
         put(stop.drained, said(Lifecycle::Drained { load: held, timed_out: false }));
         put(stop.killed, Event::KillSignal { pod });
         let signal = stop.killed.map(|_| 9);
-        put(stop.exited, Event::Exited { pod, code: signal.is_none().then_some(0), signal });
+        put(stop.exited, Event::Exited { pod, code: signal.is_none().then_some(0), signal, inferred: false });
         put(stop.ip_gone, Event::IpGone { pod });
         put(stop.gone, Event::Gone { pod });
         for node in ["node-0", "node-1"] {

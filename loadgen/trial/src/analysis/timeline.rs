@@ -88,8 +88,9 @@ impl PodFacts {
             }
             Event::KillSignal { .. } => first(&mut timeline.killed_ns, at),
             Event::ListenerSeenClosed { .. } => first(&mut timeline.listener_closed_ns, at),
-            Event::Exited { code, signal, .. } => {
+            Event::Exited { code, signal, inferred, .. } => {
                 first(&mut timeline.exited_ns, at);
+                self.infer("exited", *inferred);
                 self.exit.get_or_insert(Exit { code: *code, signal: *signal });
             }
             Event::IpGone { .. } => first(&mut timeline.ip_gone_ns, at),

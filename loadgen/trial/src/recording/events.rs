@@ -53,7 +53,7 @@ mod tests {
         let outcome = HookOutcome::Failed { message: "exit 1".into() };
         [
             Event::PreStopEnded { pod, inferred: true, outcome },
-            Event::Exited { pod, code: None, signal: Some(9) },
+            Event::Exited { pod, code: None, signal: Some(9), inferred: false },
             Event::Completed { rows: 3, overflowed: 0 },
         ]
         .into_iter()

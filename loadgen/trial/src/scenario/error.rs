@@ -142,12 +142,9 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Kubernetes has them and scenarios will; they are not offered as alternatives before they work.
-pub(super) const NOT_YET: [&str; 3] = ["evict", "scale", "drainNode"];
-
-/// `a, b, c`, without what does not work yet.
+/// `a, b, c`.
 pub(super) fn listed(names: &[&str]) -> String {
-    names.iter().copied().filter(|name| !NOT_YET.contains(name)).collect::<Vec<_>>().join(", ")
+    names.join(", ")
 }
 
 // Raw types report through these; a new problem has no path or place yet.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::check::{duration, http_path, http_url, is_token, whole};
-use super::error::{NOT_YET, Problem, quoted};
+use super::error::{Problem, quoted};
 use super::raw::{RawDeletePods, RawDisruption, RawLane, RawLanes, RawLoad, RawRequest, RawSettle};
 use crate::settings::{Disruption, Lane, LaneKind, Load, Request, Settle, StatusRange, Target};
 
@@ -183,33 +183,36 @@ fn default_connections(kind: LaneKind, in_flight: f64) -> u32 {
 
 /// `disruption`.
 pub(super) fn disruption(raw: Option<RawDisruption>, replicas: u32) -> Result<Disruption, Problem> {
-    let [evict, scale, drain_node] = NOT_YET;
-    let refused = match raw {
-        None | Some(RawDisruption::RolloutRestart(_)) => return Ok(Disruption::RolloutRestart),
-        Some(RawDisruption::None(_)) => return Ok(Disruption::None),
+    Ok(match raw {
+        None | Some(RawDisruption::RolloutRestart(_)) => Disruption::RolloutRestart,
+        Some(RawDisruption::None(_)) => Disruption::None,
         Some(RawDisruption::DeletePods(raw)) => return delete_pods(&raw, replicas),
-        Some(RawDisruption::Evict(_)) => evict,
-        Some(RawDisruption::Scale(_)) => scale,
-        Some(RawDisruption::DrainNode(_)) => drain_node,
-    };
-    Err(Problem::of(
-        &format!("disruption.{refused}"),
-        "is not available in this version; available: rolloutRestart, deletePods, none",
-    ))
+        Some(RawDisruption::Evict(raw)) => Disruption::Evict {
+            count: whole("disruption.evict.count", raw.count, 1, 1..=replicas.saturating_mul(10))?,
+        },
+        Some(RawDisruption::Scale(raw)) => {
+            let to = "disruption.scale.to";
+            let wanted = whole(to, raw.to, replicas, 0..=50)?;
+            if wanted == replicas {
+                let problem = format!("{wanted} is what there is: nothing would happen");
+                return Err(Problem::value(to, &problem, "another number than workload.replicas"));
+            }
+            Disruption::Scale { to: wanted }
+        }
+        Some(RawDisruption::DrainNode(_)) => Disruption::DrainNode,
+    })
 }
 
 fn delete_pods(raw: &RawDeletePods, replicas: u32) -> Result<Disruption, Problem> {
-    if raw.force == Some(true) {
-        return Err(Problem::value(
-            "disruption.deletePods.force",
-            "true is not available in this version",
-            "false, or leaving it out",
-        ));
-    }
     let grace = "disruption.deletePods.gracePeriodSeconds";
-    if raw.grace_period_seconds == Some(0) {
-        let problem = "0 is a forced delete, which is not available in this version";
-        return Err(Problem::value(grace, problem, "1 to 3600"));
+    let force = raw.force == Some(true);
+    match raw.grace_period_seconds {
+        // kubectl's own rule: without --force a grace of 0 is one of 1.
+        Some(0) if !force => {
+            return Err(Problem::value(grace, "0 deletes at once only with force: true", "1 to 3600, or force"));
+        }
+        Some(1..) if force => return Err(Problem::value(grace, "a forced delete has no grace", "0, or leaving it out")),
+        _ => {}
     }
     Ok(Disruption::DeletePods {
         count: whole("disruption.deletePods.count", raw.count, 1, 1..=replicas.saturating_mul(10))?,
@@ -221,8 +224,10 @@ fn delete_pods(raw: &RawDeletePods, replicas: u32) -> Result<Disruption, Problem
         )?,
         grace_period_seconds: raw
             .grace_period_seconds
+            .filter(|_| !force)
             .map(|_| whole(grace, raw.grace_period_seconds, 1, 1..=3600))
             .transpose()?,
+        force,
     })
 }
 

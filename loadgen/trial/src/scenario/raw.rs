@@ -97,6 +97,8 @@ raw! {
         grace_period_seconds: Option<i64>,
         force: Option<bool>,
     }
+    RawEvict { count: Option<i64>, }
+    RawScale { to: Option<i64>, }
     RawLocal { propagation: Option<String>, nodes: Option<i64>, kubelet: Option<String>, }
     RawSettle { before: Option<String>, after: Option<String>, }
     RawLimits { schedule_lag: Option<String>, detection_floor: Option<String>, }
@@ -116,14 +118,13 @@ pub(super) enum RawHandler {
     HttpGet(RawHttpGet),
 }
 
-/// The last three are known so that they can be refused by name.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum RawDisruption {
     RolloutRestart(Nothing),
     DeletePods(RawDeletePods),
     None(Nothing),
-    Evict(IgnoredAny),
-    Scale(IgnoredAny),
-    DrainNode(IgnoredAny),
+    Evict(RawEvict),
+    Scale(RawScale),
+    DrainNode(Nothing),
 }

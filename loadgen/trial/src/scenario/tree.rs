@@ -34,7 +34,7 @@ const ALTERNATIVES: [(&str, &[&str]); 4] = [
     ("workload.lifecycle.preStop", &["sleep", "exec", "httpGet"]),
     ("workload.lifecycle.postStart", &["sleep", "exec", "httpGet"]),
     ("workload.readinessProbe", &["httpGet", "tcpSocket", "exec"]),
-    ("disruption", &["rolloutRestart", "deletePods", "none"]),
+    ("disruption", &["rolloutRestart", "deletePods", "evict", "scale", "drainNode", "none"]),
 ];
 
 impl Node {

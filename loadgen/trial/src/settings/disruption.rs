@@ -23,10 +23,31 @@ pub enum Disruption {
         every: Duration,
         /// Grace by delete options, instead of the spec's.
         grace_period_seconds: Option<u64>,
+        /// `--grace-period=0 --force`: the object is gone at once, whatever the kubelet still does.
+        #[serde(default)]
+        force: bool,
     },
+    /// Evicts pods, as a drain does: a `PodDisruptionBudget` may refuse for a while.
+    Evict {
+        /// How many, one after the other.
+        count: u32,
+    },
+    /// `kubectl scale`.
+    Scale {
+        /// To so many replicas.
+        to: u32,
+    },
+    /// `kubectl drain` of the node with most of the pods, which is made schedulable again.
+    DrainNode,
 }
 
 impl Disruption {
+    /// True for what only a real cluster does.
+    #[must_use]
+    pub const fn needs_cluster(&self) -> bool {
+        matches!(self, Self::DrainNode | Self::DeletePods { force: true, .. })
+    }
+
     /// The name in reports.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -34,6 +55,9 @@ impl Disruption {
             Self::None => "none",
             Self::RolloutRestart => "rolloutRestart",
             Self::DeletePods { .. } => "deletePods",
+            Self::Evict { .. } => "evict",
+            Self::Scale { .. } => "scale",
+            Self::DrainNode => "drainNode",
         }
     }
 }

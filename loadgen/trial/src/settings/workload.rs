@@ -77,6 +77,24 @@ impl Default for ServerSettings {
     }
 }
 
+impl ServerSettings {
+    /// The settings as flags of `server run`, on every backend the same.
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = vec![
+            format!("--on-sigterm={}", self.on_sigterm.as_str()),
+            format!("--shutdown-takes={}", human::format(self.shutdown_takes)),
+            format!("--drain-timeout={}", human::format(self.drain_timeout)),
+            format!("--lame-duck={}", human::format(self.lame_duck)),
+            format!("--close-connections={}", self.close_connections),
+            format!("--fail-readiness={}", self.fail_readiness),
+            format!("--service-time={}", human::format(self.service_time)),
+        ];
+        flags.extend(self.poll_while_draining.iter().map(|url| format!("--poll-while-draining={url}")));
+        flags
+    }
+}
+
 /// What SIGTERM does to our server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -28,6 +28,8 @@ pub(super) enum Request {
     Deploy,
     /// A new template: `kubectl rollout restart`.
     Restart,
+    /// `kubectl scale`.
+    Scale { to: u32 },
     /// Delete one pod.
     Delete { pod: PodId, grace: Option<u64> },
 }
@@ -163,6 +165,7 @@ impl Plane {
     async fn on_request(&mut self, request: Request) {
         match request {
             Request::Deploy | Request::Restart => self.revision += 1,
+            Request::Scale { to } => self.settings.arm.workload.replicas = to,
             Request::Delete { pod, grace } => self.delete(pod, grace).await,
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use cluster::Emitter;
 use contract::env;
 use trial::id::PodId;
-use trial::settings::{KubeletVersion, Program, Workload, human};
+use trial::settings::{KubeletVersion, Program, Workload};
 
 use super::POD_MARKER;
 use crate::process::guard::Guard;
@@ -83,21 +83,8 @@ impl Spec {
             Program::Command(command) => return self.program(command),
             Program::Server(server) => server,
         };
-        let mut command = vec![
-            "server".to_owned(),
-            "run".to_owned(),
-            format!("--listen={}", self.address),
-            format!("--on-sigterm={}", server.on_sigterm.as_str()),
-            format!("--shutdown-takes={}", human::format(server.shutdown_takes)),
-            format!("--drain-timeout={}", human::format(server.drain_timeout)),
-            format!("--lame-duck={}", human::format(server.lame_duck)),
-            format!("--close-connections={}", server.close_connections),
-            format!("--fail-readiness={}", server.fail_readiness),
-            format!("--service-time={}", human::format(server.service_time)),
-        ];
-        if let Some(url) = &server.poll_while_draining {
-            command.push(format!("--poll-while-draining={url}"));
-        }
+        let mut command = vec!["server".to_owned(), "run".to_owned(), format!("--listen={}", self.address)];
+        command.extend(server.flags());
         self.program(&command)
     }
 

@@ -215,6 +215,9 @@ fn a_hook_that_failed_with_its_container_is_not_said_to_have_let_sigterm_through
             "{told:?}"
         );
     }
+    // The hook itself had signalled process 1.
+    let own = Stop { sigterm: Some(4_985), listener_closed: None, drained: None, ..Stop::default() };
+    assert!(told(own, 4_990)[0].ends_with("the container ended while preStop ran"));
     let unseen = told(without, 3_100);
     assert!(
         unseen.contains(&"FailedPreStopHook (signal 9): no SIGTERM was observed after it".to_owned()),

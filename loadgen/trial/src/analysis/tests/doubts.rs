@@ -150,7 +150,7 @@ fn terminations_that_no_request_was_exposed_to() {
 
 #[test]
 fn a_pod_that_ended_by_itself() {
-    let crash = Event::Exited { pod: PodId(2), code: Some(1), signal: None };
+    let crash = Event::Exited { pod: PodId(2), code: Some(1), signal: None, inferred: false };
     doubted(&clean().event(4_000, crash).completed(), "web-2 ended without being asked to");
 }
 

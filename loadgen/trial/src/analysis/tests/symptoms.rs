@@ -162,7 +162,7 @@ fn errors_while_stopping_are_told_from_errors_of_the_service() {
 #[test]
 fn a_pod_that_ends_by_itself_is_a_crash() {
     let failure = Recording::of(&Stop::default())
-        .event(4_000, Event::Exited { pod: PodId(1), code: Some(1), signal: None })
+        .event(4_000, Event::Exited { pod: PodId(1), code: Some(1), signal: None, inferred: false })
         .failed(REUSED, 1, 3_999, 1, 3, Class::WaitReset)
         .failure();
     because(&failure, Cause::Crashed);

@@ -113,7 +113,7 @@ fn notes_tell_of_hooks_crashes_and_what_events_say() {
     assert_eq!(told, ["FailedPreStopHook (exit code 1): SIGTERM came at once, without the wait"]);
     let told = notes(Recording::of(&stop).event(4_000, outcome(HookOutcome::Overran)));
     assert!(told[0].starts_with("preStop was not over when the grace (30 s) was"), "{told:?}");
-    let crash = Event::Exited { pod: POD, code: Some(3), signal: None };
+    let crash = Event::Exited { pod: POD, code: Some(3), signal: None, inferred: false };
     let told = notes(Recording::of(&stop).event(2_000, crash));
     assert_eq!(told, ["ended by itself (exit code 3) before anything asked it to"]);
     let note = Event::Note { pod: Some(POD), text: "a word".into() };
@@ -123,7 +123,7 @@ fn notes_tell_of_hooks_crashes_and_what_events_say() {
 #[test]
 fn a_restart_is_noted_and_its_downtime_is_the_exit_of_the_first_process() {
     let arm = Recording::of(&Stop::default())
-        .event(1_000, Event::Exited { pod: POD, code: Some(3), signal: None })
+        .event(1_000, Event::Exited { pod: POD, code: Some(3), signal: None, inferred: false })
         .event(2_000, Event::PodStarted { pod: POD, pid: 2, namespaced: true })
         .failed(NEW, 0, 1_500, 1, 1, Class::ConnectRefused)
         .arm_report();
@@ -160,7 +160,7 @@ fn what_happens_after_the_load_is_the_clean_up() {
     let pod = PodId(1);
     let arm = Recording::of(&Stop::default())
         .event(10_050, Event::DeleteRequested { pod })
-        .event(10_060, Event::Exited { pod, code: Some(0), signal: None })
+        .event(10_060, Event::Exited { pod, code: Some(0), signal: None, inferred: false })
         .arm_report();
     assert_eq!((arm.terminations.total, arm.pods[1].timeline.exited_ns), (1, None));
 }

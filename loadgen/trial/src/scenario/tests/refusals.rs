@@ -38,7 +38,7 @@ const FLAGS: &[Case] = &[
         "name: x",
         &["disruption.deletPods.count=1"],
         &[],
-        "--set disruption.deletPods.count=1: disruption: `deletPods` is unknown; allowed: rolloutRestart, deletePods, none",
+        "--set disruption.deletPods.count=1: disruption: `deletPods` is unknown; allowed: rolloutRestart, deletePods, none, evict, scale, drainNode",
     ),
     (
         "name: x",

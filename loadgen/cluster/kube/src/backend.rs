@@ -1,0 +1,390 @@
+//! One arm's workload on a cluster.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ::cluster::{ClusterError, Emitter};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, timeout};
+use trial::event::Event;
+use trial::plan::Arm;
+use trial::settings::{Disruption, Handler, Program, Target};
+
+use crate::agent::Agent;
+use crate::clocks::Clocks;
+use crate::connect::{Cluster, call, code};
+use crate::objects::{self, Images, ManifestError, Owner};
+use crate::observe::View;
+use crate::wait::{self, Look};
+use crate::watch::{self, Views, Watcher};
+
+/// Once every slice names every pod, a node's rules follow within kube-proxy's minSyncPeriod (1 s) and its own time.
+/// Load before that would find gaps that are none of the disruption's.
+const RULES_FOLLOW: Duration = Duration::from_secs(2);
+/// Agents may do their work so much longer than the run that they belong to.
+const AGENT_MARGIN: Duration = Duration::from_mins(5);
+
+/// What an arm needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Whose objects they are, and where.
+    pub owner: Owner,
+    /// What runs and what is done to it.
+    pub arm: Arm,
+    /// Images.
+    pub images: Images,
+    /// Agents that send the load.
+    pub agents: u32,
+    /// Where events go.
+    pub emitter: Emitter,
+    /// Clocks of the nodes, shared by the arms.
+    pub clocks: Clocks,
+    /// How long the run may take.
+    pub max_time: Duration,
+}
+
+/// One arm's workload on a cluster.
+#[derive(Debug)]
+pub struct KubeCluster {
+    pub(crate) settings: Settings,
+    watcher: Watcher,
+    pub(crate) ready_timeout: Duration,
+    created: bool,
+    pub(crate) cordoned: Option<String>,
+}
+
+fn manifest<T>(result: Result<T, ManifestError>) -> Result<T, ClusterError> {
+    result.map_err(|error| ClusterError::Backend(error.to_string()))
+}
+
+impl KubeCluster {
+    /// Starts the watches; nothing is made yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let sleeps = matches!(settings.arm.workload.lifecycle.pre_stop, Some(Handler::Sleep { .. }));
+        let watcher = Watcher::start(watch::Settings {
+            client: settings.cluster.client.clone(),
+            owner: settings.owner.clone(),
+            clocks: settings.clocks.clone(),
+            emitter: settings.emitter.clone(),
+            sleeps,
+            own_server: matches!(settings.arm.workload.program, Program::Server(_)),
+        });
+        let ready_timeout = Duration::from_secs(60);
+        Self { settings, watcher, ready_timeout, created: false, cordoned: None }
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.settings.cluster.client.clone(), &self.settings.owner.namespace)
+    }
+
+    pub(crate) async fn apply<K>(&self, object: &K) -> Result<K, ClusterError>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let name = object.name_any();
+        let kind = K::kind(&K::DynamicType::default()).into_owned();
+        let parameters = PatchParams::apply(objects::MANAGER).force();
+        let api = self.api::<K>();
+        let patch = Patch::Apply(object);
+        let applied = api.patch(&name, &parameters, &patch);
+        call(&format!("apply {kind} {name} in namespace {}", self.settings.owner.namespace), applied).await
+    }
+
+    async fn create_namespace(&mut self) -> Result<(), ClusterError> {
+        let name = self.settings.owner.namespace.clone();
+        let namespaces: Api<Namespace> = Api::all(self.settings.cluster.client.clone());
+        let object = manifest(objects::namespace(&self.settings.owner))?;
+        match timeout(crate::connect::CALL_TIMEOUT, namespaces.create(&PostParams::default(), &object)).await {
+            Ok(Ok(_)) => {
+                self.created = true;
+                Ok(())
+            }
+            Ok(Err(error)) if code(&error) == Some(409) => Err(ClusterError::Backend(format!(
+                "namespace {name} exists already, and a run needs one of its own; name another with --namespace, or \
+                 remove what an interrupted run left with `loadgen cleanup --all`"
+            ))),
+            Ok(Err(error)) => Err(crate::connect::failed(&format!("create namespace {name}"), &error)),
+            // It may have been made all the same.
+            Err(_) => {
+                self.created = true;
+                Err(ClusterError::Backend(format!("failed to create namespace {name}: no answer in time")))
+            }
+        }
+    }
+
+    /// Creates the workload and the agents, and waits until every replica is Ready and named by the slices.
+    ///
+    /// # Errors
+    /// What is not ready in time, or cannot ever be.
+    pub async fn deploy(&mut self, ready_timeout: Duration) -> Result<Vec<Agent>, ClusterError> {
+        let min_ready = Duration::from_secs(u64::from(self.settings.arm.workload.min_ready_seconds));
+        self.ready_timeout = ready_timeout + min_ready;
+        self.create_namespace().await?;
+        let (owner, images, arm) = (&self.settings.owner, &self.settings.images, &self.settings.arm);
+        let (deployment, service) = manifest(objects::server(owner, &arm.workload, &images.server))?;
+        let longest = (self.settings.max_time + AGENT_MARGIN).as_secs();
+        let job = manifest(objects::agents(owner, &images.loadgen, self.settings.agents, longest))?;
+        if arm.load.target == Target::Service {
+            self.apply(&manifest(objects::network_policy(owner))?).await?;
+        }
+        self.apply(&service).await?;
+        self.apply(&deployment).await?;
+        self.apply(&job).await?;
+        let deadline = Instant::now() + self.ready_timeout;
+        self.until_complete(deadline.saturating_duration_since(Instant::now()), None).await?;
+        let agents = self.agents(deadline.saturating_duration_since(Instant::now())).await?;
+        sleep(RULES_FOLLOW).await;
+        Ok(agents)
+    }
+
+    /// The address of the Service: its ClusterIP, so that no name service is needed.
+    ///
+    /// # Errors
+    /// It has none.
+    pub async fn service_address(&self) -> Result<SocketAddr, ClusterError> {
+        let services: Api<Service> = self.api();
+        let service = call("look for the Service", services.get(objects::WEB)).await?;
+        let spec = service.spec.unwrap_or_default();
+        let ip: Option<IpAddr> = spec.cluster_ip.and_then(|ip| ip.parse().ok());
+        let port = spec.ports.iter().flatten().next().and_then(|port| u16::try_from(port.port).ok());
+        match (ip, port) {
+            (Some(ip), Some(port)) => Ok(SocketAddr::new(ip, port)),
+            _ => Err(ClusterError::Backend(format!("Service {} has no cluster IP to send load to", objects::WEB))),
+        }
+    }
+
+    /// Waits until all replicas are Ready, of one template, and named by the slices. `before` is the template that
+    /// they must not be of any more.
+    pub(crate) async fn until_complete(&self, limit: Duration, before: Option<&str>) -> Result<(), ClusterError> {
+        let deadline = Instant::now() + limit;
+        let mut views = self.watcher.views.clone();
+        let replicas = usize::try_from(self.settings.arm.workload.replicas).unwrap_or(usize::MAX);
+        loop {
+            let look = look(&views.borrow_and_update(), replicas, before);
+            match look {
+                Ok(Look::Met(())) => break,
+                Ok(Look::NotYet(last_state)) => {
+                    if timeout(deadline.saturating_duration_since(Instant::now()), views.changed()).await.is_err() {
+                        let last_state = self.explain(last_state).await;
+                        return Err(ClusterError::NotReady { timeout: limit, last_state });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.until_observed(deadline.saturating_duration_since(Instant::now())).await
+    }
+
+    /// The controllers agree: what `kubectl rollout status` waits for.
+    async fn until_observed(&self, limit: Duration) -> Result<(), ClusterError> {
+        let deployments: Api<Deployment> = self.api();
+        let wanted = i32::try_from(self.settings.arm.workload.replicas).unwrap_or(i32::MAX);
+        wait::until(limit, async || {
+            let deployment = call("look at the Deployment", deployments.get(objects::WEB)).await?;
+            let status = deployment.status.unwrap_or_default();
+            let is = |value: Option<i32>| value.unwrap_or(0) == wanted;
+            let current = status.observed_generation == deployment.metadata.generation;
+            let whole = is(status.replicas) && is(status.updated_replicas) && is(status.available_replicas);
+            let zero = wanted == 0 && status.replicas.unwrap_or(0) == 0;
+            if current && (whole || zero) {
+                return Ok(Look::Met(()));
+            }
+            Ok(Look::NotYet(format!(
+                "the Deployment counts {} of {wanted} replicas available, {} updated",
+                status.available_replicas.unwrap_or(0),
+                status.updated_replicas.unwrap_or(0)
+            )))
+        })
+        .await
+    }
+
+    /// Waits until every terminating pod is gone: only then the disruption is over.
+    pub(crate) async fn until_settled(&self) -> Result<(), ClusterError> {
+        let mut views = self.watcher.views.clone();
+        let grace = self.settings.arm.workload.termination_grace_period_seconds;
+        // Each pod's end is bounded by its own grace, and what the kubelet needs beyond.
+        let limit = Duration::from_secs(grace) + Duration::from_secs(90);
+        let over = |views: &Views| views.values().all(|view| !view.terminating || view.gone);
+        if matches!(timeout(limit, views.wait_for(over)).await, Ok(Ok(_))) {
+            return Ok(());
+        }
+        let left: Vec<String> = views
+            .borrow()
+            .values()
+            .filter(|view| view.terminating && !view.gone)
+            .map(|view| view.name.clone())
+            .collect();
+        let last_state = format!("still terminating: {}", left.join(", "));
+        Err(ClusterError::NotReady { timeout: limit, last_state })
+    }
+
+    pub(crate) fn views(&self) -> Views {
+        self.watcher.views.borrow().clone()
+    }
+
+    /// Pods that could be deleted: Ready, and not on their way out.
+    pub(crate) fn available(&self) -> Vec<View> {
+        self.views().into_values().filter(|view| view.ready && !view.terminating && !view.gone).collect()
+    }
+
+    /// The agents' pods once they run, by their index.
+    async fn agents(&self, limit: Duration) -> Result<Vec<Agent>, ClusterError> {
+        let pods: Api<Pod> = self.api();
+        let selector = ListParams::default().labels(&objects::agent_selector(&self.settings.owner));
+        let wanted = usize::try_from(self.settings.agents).unwrap_or(usize::MAX);
+        let mut agents = wait::until(limit, async || {
+            let listed = call("look for the agents", pods.list(&selector)).await?;
+            let mut running = Vec::new();
+            for pod in &listed {
+                if let Some(problem) = cannot_start(pod) {
+                    return Err(ClusterError::Backend(format!("agent {}: {problem}", pod.name_any())));
+                }
+                if is_running(pod) {
+                    running.push(self.agent(pod));
+                }
+            }
+            if running.len() >= wanted {
+                return Ok(Look::Met(running));
+            }
+            Ok(Look::NotYet(format!("{} of {wanted} agents run", running.len())))
+        })
+        .await?;
+        agents.sort_by_key(|agent| agent.number);
+        for agent in &mut agents {
+            let learnt = agent.learn(&self.settings.clocks).await;
+            learnt.map_err(|error| ClusterError::Backend(error.to_string()))?;
+        }
+        Ok(agents)
+    }
+
+    fn agent(&self, pod: &Pod) -> Agent {
+        let index = pod.annotations().get("batch.kubernetes.io/job-completion-index");
+        let number = index.and_then(|index| index.parse().ok()).unwrap_or(0);
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        Agent::new(self.api(), &pod.name_any(), &node, number)
+    }
+
+    /// What the API server can add to a state that lasts: the reason why no pod was even made.
+    async fn explain(&self, state: String) -> String {
+        let deployments: Api<Deployment> = self.api();
+        let Ok(found) = call("look at the Deployment", deployments.get(objects::WEB)).await else { return state };
+        let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+        let failure = conditions.into_iter().find(|one| one.type_ == "ReplicaFailure" && one.status == "True");
+        match failure.and_then(|one| one.message) {
+            Some(message) => format!("{state}; {message}"),
+            None => state,
+        }
+    }
+
+    /// Does what the scenario says, and waits until it is over.
+    ///
+    /// # Errors
+    /// It is refused, or the workload does not become whole again.
+    pub async fn disrupt(&mut self, disruption: &Disruption) -> Result<(), ClusterError> {
+        self.settings.emitter.emit(Event::DisruptionStarted { kind: disruption.as_str().to_owned() });
+        self.act(disruption).await?;
+        self.until_settled().await?;
+        self.settings.emitter.emit(Event::DisruptionEnded);
+        Ok(())
+    }
+
+    /// Takes everything away again.
+    ///
+    /// # Errors
+    /// Something is left.
+    pub async fn teardown(mut self) -> Result<(), ClusterError> {
+        let cluster = self.settings.cluster.clone();
+        let uncordoned = match self.cordoned.take() {
+            Some(node) => cluster.uncordon(&node).await,
+            None => Ok(()),
+        };
+        let namespace = self.settings.owner.namespace.clone();
+        let created = self.created;
+        drop(self);
+        let deleted = if created { cluster.delete_namespace(&namespace).await } else { Ok(()) };
+        for result in [uncordoned, deleted] {
+            result.map_err(|error| match error {
+                ClusterError::Leftover(text) => ClusterError::Leftover(text),
+                other => ClusterError::Leftover(other.to_string()),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the pods are as they should be; an error if they can never be.
+fn look(views: &Views, replicas: usize, before: Option<&str>) -> Result<Look<()>, ClusterError> {
+    let live: Vec<&View> = views.values().filter(|view| !view.terminating && !view.gone).collect();
+    if let Some(view) = live.iter().find(|view| view.waiting.as_ref().is_some_and(|(reason, _)| is_hopeless(reason))) {
+        let (reason, message) = view.waiting.clone().unwrap_or_default();
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        return Err(ClusterError::Start { pod: view.name.clone(), message: format!("{reason}: {message}") });
+    }
+    let fit: Vec<&&View> = live
+        .iter()
+        .filter(|view| view.ready && view.in_slice && before.is_none_or(|before| view.template != before))
+        .collect();
+    if fit.len() == replicas && live.len() == replicas {
+        return Ok(Look::Met(()));
+    }
+    let unready = live.iter().filter(|view| !view.ready || !view.in_slice).map(|view| {
+        let why = match &view.waiting {
+            Some((reason, _)) => reason.clone(),
+            None if view.node.is_empty() => "not scheduled".to_owned(),
+            None if !view.started => "not started".to_owned(),
+            None if !view.ready => "running, not Ready".to_owned(),
+            None => "Ready, not in the slices".to_owned(),
+        };
+        format!("{}: {why}", view.name)
+    });
+    let unready: Vec<String> = unready.collect();
+    let state = if unready.is_empty() { String::new() } else { format!(" ({})", unready.join(", ")) };
+    Ok(Look::NotYet(format!("{} of {replicas} pods are ready{state}", fit.len())))
+}
+
+/// Reasons that do not go away by waiting. `ErrImagePull` is left out: a registry may answer the next time.
+fn is_hopeless(reason: &str) -> bool {
+    matches!(
+        reason,
+        "ErrImageNeverPull"
+            | "ImagePullBackOff"
+            | "InvalidImageName"
+            | "CreateContainerConfigError"
+            | "CreateContainerError"
+            | "CrashLoopBackOff"
+            | "RunContainerError"
+    )
+}
+
+fn cannot_start(pod: &Pod) -> Option<String> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let state = statuses.first()?.state.clone()?;
+    if let Some(end) = state.terminated {
+        return Some(format!("its container ended with exit code {}", end.exit_code));
+    }
+    let waiting = state.waiting?;
+    let reason = waiting.reason.unwrap_or_default();
+    let message = waiting.message.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    is_hopeless(&reason).then(|| format!("{reason}: {message}"))
+}
+
+fn is_running(pod: &Pod) -> bool {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let running = |status: &k8s_openapi::api::core::v1::ContainerStatus| {
+        status.state.as_ref().is_some_and(|state| state.running.is_some())
+    };
+    statuses.is_some_and(|all| !all.is_empty() && all.iter().all(running))
+}

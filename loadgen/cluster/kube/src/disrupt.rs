@@ -1,0 +1,199 @@
+//! What is done to the workload, through the API as anybody would.
+
+use std::time::Duration;
+
+use ::cluster::ClusterError;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, EvictParams, Patch, PatchParams};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+use trial::event::Event;
+use trial::id::PodId;
+use trial::settings::Disruption;
+
+use crate::backend::KubeCluster;
+use crate::connect::{call, code, failed};
+use crate::objects;
+use crate::observe::View;
+
+/// How soon an eviction that was refused is asked for again, as `kubectl drain` does after five.
+const EVICT_AGAIN: Duration = Duration::from_secs(1);
+
+impl KubeCluster {
+    pub(crate) async fn act(&mut self, disruption: &Disruption) -> Result<(), ClusterError> {
+        match disruption {
+            Disruption::None => Ok(()),
+            Disruption::RolloutRestart => self.rollout().await,
+            Disruption::DeletePods { count, every, grace_period_seconds, force } => {
+                let parameters = DeleteParams {
+                    grace_period_seconds: if *force { Some(0) } else { grace_period_seconds.and_then(|grace| u32::try_from(grace).ok()) },
+                    ..DeleteParams::default()
+                };
+                for turn in 0..*count {
+                    if turn > 0 {
+                        sleep(*every).await;
+                    }
+                    self.delete_one(&parameters).await?;
+                }
+                Ok(())
+            }
+            Disruption::Evict { count } => self.evict(*count).await,
+            Disruption::Scale { to } => self.scale(*to).await,
+            Disruption::DrainNode => self.drain().await,
+        }
+    }
+
+    async fn rollout(&mut self) -> Result<(), ClusterError> {
+        let before = self.available().first().map(|view| view.template.clone()).unwrap_or_default();
+        self.settings.emitter.emit(Event::RolloutStarted);
+        let deployments: Api<Deployment> = self.api();
+        call("restart the Deployment", deployments.restart(objects::WEB)).await?;
+        // Every step of a rollout waits for one pod; the whole may take as many steps as there are pods.
+        let limit = self.ready_timeout * self.settings.arm.workload.replicas.max(1);
+        self.until_complete(limit, Some(&before)).await?;
+        self.settings.emitter.emit(Event::RolloutEnded);
+        Ok(())
+    }
+
+    fn id_of(&self, view: &View) -> Option<PodId> {
+        self.views().into_iter().find(|(_, known)| known.name == view.name).map(|(id, _)| id)
+    }
+
+    /// The victim: any pod that serves.
+    fn victim(&self) -> Result<View, ClusterError> {
+        fastrand::choice(self.available())
+            .ok_or_else(|| ClusterError::Backend("no pod is ready that could be taken away".to_owned()))
+    }
+
+    fn request_deletion_of(&self, view: &View) {
+        if let Some(pod) = self.id_of(view) {
+            self.settings.emitter.emit(Event::DeleteRequested { pod });
+        }
+    }
+
+    async fn delete_one(&mut self, parameters: &DeleteParams) -> Result<(), ClusterError> {
+        let victim = self.victim()?;
+        let pods: Api<Pod> = self.api();
+        self.request_deletion_of(&victim);
+        call(&format!("delete pod {}", victim.name), pods.delete(&victim.name, parameters)).await?;
+        self.until_replaced(&victim).await
+    }
+
+    /// Waits until the pod is on its way out and another serves in its place.
+    async fn until_replaced(&self, victim: &View) -> Result<(), ClusterError> {
+        let deadline = Instant::now() + self.ready_timeout;
+        while self.available().iter().any(|view| view.name == victim.name) {
+            if Instant::now() >= deadline {
+                let last_state = format!("pod {} was deleted and still serves", victim.name);
+                return Err(ClusterError::NotReady { timeout: self.ready_timeout, last_state });
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        self.until_complete(self.ready_timeout, None).await
+    }
+
+    /// Evicts pods one after the other, as a drain does: first asks with a budget that refuses, to see the refusal.
+    async fn evict(&mut self, count: u32) -> Result<(), ClusterError> {
+        let mut budget = objects::disruption_budget(&self.settings.owner)
+            .map_err(|error| ClusterError::Backend(error.to_string()))?;
+        let spec = budget.spec.get_or_insert_default();
+        let permitted = spec.max_unavailable.replace(zero());
+        self.apply(&budget).await?;
+        let refused = self.victim()?;
+        self.until_refused(&refused).await?;
+        budget.spec.get_or_insert_default().max_unavailable = permitted;
+        self.apply(&budget).await?;
+        for _ in 0..count {
+            let victim = self.victim()?;
+            self.evict_one(&victim).await?;
+            self.until_replaced(&victim).await?;
+        }
+        Ok(())
+    }
+
+    /// The budget is enforced once its controller has counted.
+    async fn until_refused(&self, view: &View) -> Result<(), ClusterError> {
+        let pods: Api<Pod> = self.api();
+        let mut dry = EvictParams::default();
+        dry.post_options.dry_run = true;
+        let deadline = Instant::now() + self.ready_timeout;
+        loop {
+            match pods.evict(&view.name, &dry).await {
+                Err(error) if code(&error) == Some(429) => {
+                    let text = format!("the eviction of {} was refused by the budget, as it must be", view.name);
+                    self.settings.emitter.emit(Event::Note { pod: None, text });
+                    return Ok(());
+                }
+                Ok(_) if Instant::now() < deadline => sleep(EVICT_AGAIN / 4).await,
+                Ok(_) => {
+                    let last_state = "a budget of no unavailable pod did not refuse an eviction".to_owned();
+                    return Err(ClusterError::NotReady { timeout: self.ready_timeout, last_state });
+                }
+                Err(error) => return Err(failed("ask for an eviction", &error)),
+            }
+        }
+    }
+
+    async fn evict_one(&self, view: &View) -> Result<(), ClusterError> {
+        let pods: Api<Pod> = self.api();
+        let deadline = Instant::now() + self.ready_timeout;
+        self.request_deletion_of(view);
+        loop {
+            match pods.evict(&view.name, &EvictParams::default()).await {
+                Ok(_) => return Ok(()),
+                Err(error) if code(&error) == Some(404) => return Ok(()),
+                Err(error) if code(&error) == Some(429) && Instant::now() < deadline => sleep(EVICT_AGAIN).await,
+                Err(error) => return Err(failed(&format!("evict pod {}", view.name), &error)),
+            }
+        }
+    }
+
+    async fn scale(&mut self, to: u32) -> Result<(), ClusterError> {
+        let deployments: Api<Deployment> = self.api();
+        let patch = json!({"spec": {"replicas": to}});
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        let scaled = deployments.patch_scale(objects::WEB, &parameters, &patch);
+        call("scale the Deployment", scaled).await?;
+        self.settings.arm.workload.replicas = to;
+        self.until_complete(self.ready_timeout, None).await
+    }
+
+    /// Cordons the node that holds most of the pods and evicts those of ours that are on it.
+    async fn drain(&mut self) -> Result<(), ClusterError> {
+        let available = self.available();
+        let on = |node: &str| available.iter().filter(|view| view.node == node).count();
+        let node = available.iter().map(|view| view.node.clone()).max_by_key(|node| on(node));
+        let node = node.ok_or_else(|| ClusterError::Backend("no pod is ready whose node could be drained".to_owned()))?;
+        self.cordon(&node).await?;
+        for view in available.iter().filter(|view| view.node == node) {
+            self.evict_one(view).await?;
+            self.until_replaced(view).await?;
+        }
+        self.settings.cluster.uncordon(&node).await?;
+        self.cordoned = None;
+        Ok(())
+    }
+
+    async fn cordon(&mut self, node: &str) -> Result<(), ClusterError> {
+        let nodes: Api<Node> = Api::all(self.settings.cluster.client.clone());
+        let found = call(&format!("look at node {node}"), nodes.get(node)).await?;
+        if found.spec.and_then(|spec| spec.unschedulable) == Some(true) {
+            return Err(ClusterError::Backend(format!("node {node} is cordoned already: not ours to drain")));
+        }
+        let owner = &self.settings.owner;
+        let labels = json!({objects::MANAGED_BY: objects::MANAGER, objects::RUN: owner.run,
+                            objects::ARM: owner.arm.to_string()});
+        let patch = json!({"metadata": {"labels": labels}, "spec": {"unschedulable": true}});
+        // Noted before it is done: a cordon that was made and not answered is undone as well.
+        self.cordoned = Some(node.to_owned());
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        let patched = nodes.patch(node, &parameters, &patch);
+        call(&format!("cordon node {node}"), patched).await.map(|_| ())
+    }
+}
+
+fn zero() -> k8s_openapi::apimachinery::pkg::util::intstr::IntOrString {
+    k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(0)
+}

@@ -1,0 +1,316 @@
+//! From what the API server and the pods say to events. Pure: arrival stamps come in, events go out.
+//!
+//! Statuses are cut to whole seconds and events are lossy, so a time is taken from the finest source that saw the edge:
+//! the pod's own report, the nanoseconds in the name of a Killing event, else the arrival of the watch's message.
+
+use std::collections::BTreeMap;
+
+use contract::lifecycle::{Event as Report, Line};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event as CoreEvent, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use trial::event::{Event, HookOutcome};
+use trial::id::PodId;
+use trial::time::Stamp;
+
+use crate::clocks::NodeClock;
+
+/// Warnings that say nothing of a rollout: probes fail while pods start and stop.
+const NOISE: [&str; 2] = ["Unhealthy", "FailedToRetrieveImagePullSecret"];
+
+/// An event, and when it was.
+pub type Timed = (Stamp, Event);
+
+/// A pod, as far as it was seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// Its node, once it has one.
+    pub node: String,
+    /// Its template's hash.
+    pub template: String,
+    /// The Ready condition.
+    pub ready: bool,
+    /// It has a deletionTimestamp.
+    pub terminating: bool,
+    /// It is no more.
+    pub gone: bool,
+    /// Its container runs or ran.
+    pub started: bool,
+    /// The slice names it as ready.
+    pub in_slice: bool,
+    /// Why its container does not run, as the kubelet says it.
+    pub waiting: Option<(String, String)>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    id: u16,
+    view: View,
+    announced: bool,
+    restarts: i32,
+    running: bool,
+    /// T0, while it is not known yet that the pod was deleted.
+    killing: Option<Stamp>,
+    killing_told: bool,
+    sigterm_told: bool,
+    /// The pod's own word that it is about to end.
+    finished: Option<Stamp>,
+    /// Its log ended.
+    log_ended: Option<Stamp>,
+    exit_told: bool,
+    slice: Option<(bool, bool, bool)>,
+    slice_name: String,
+}
+
+/// What is known of an arm's pods.
+#[derive(Debug, Default)]
+pub struct Observer {
+    sleeps: bool,
+    by_uid: BTreeMap<String, Known>,
+    templates: Vec<String>,
+}
+
+impl Observer {
+    /// Nothing is known yet. `sleeps`: the pods' preStop hook is `sleep`: the kubelet waits, and nothing in the pod
+    /// could say so.
+    #[must_use]
+    pub fn new(sleeps: bool) -> Self {
+        Self { sleeps, ..Self::default() }
+    }
+
+    /// The pods by id.
+    #[must_use]
+    pub fn views(&self) -> BTreeMap<PodId, View> {
+        self.by_uid.values().map(|known| (PodId(known.id), known.view.clone())).collect()
+    }
+
+    /// The id of a pod.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<PodId> {
+        self.by_uid.values().find(|known| known.view.name == name).map(|known| PodId(known.id))
+    }
+
+    /// Takes a pod as it now is, or as it was when it was deleted.
+    pub fn on_pod(&mut self, at: Stamp, pod: &Pod, deleted: bool, clock: Option<NodeClock>) -> Vec<Timed> {
+        let mut events = Vec::new();
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let template = label(pod, "pod-template-hash");
+        let revision = self.revision(&template);
+        let next = u16::try_from(self.by_uid.len()).unwrap_or(u16::MAX - 1);
+        let known = self.by_uid.entry(uid).or_insert_with(|| Known { id: next, ..Known::default() });
+        let id = PodId(known.id);
+        known.view.name = pod.metadata.name.clone().unwrap_or_default();
+        known.view.template = template;
+        known.view.node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        let terminating = pod.metadata.deletion_timestamp.is_some();
+        let status = pod.status.as_ref();
+        let address = status.and_then(|status| status.pod_ip.clone()).unwrap_or_default();
+        // Introduced when there is something to say of it, with its address if there is one by then.
+        if !known.announced && (!address.is_empty() || terminating || deleted) {
+            known.announced = true;
+            let (name, node) = (known.view.name.clone(), known.view.node.clone());
+            events.push((at, Event::PodCreated { pod: id, name, node, address, revision }));
+        }
+        let container = status.and_then(|status| status.container_statuses.as_ref()?.first());
+        if let Some(container) = container {
+            known.on_container(at, container, clock, &mut events);
+        }
+        let ready = is_ready(pod);
+        if ready != known.view.ready {
+            known.view.ready = ready;
+            events.push((at, if ready { Event::PodReady { pod: id } } else { Event::PodNotReady { pod: id } }));
+        }
+        if terminating && !known.view.terminating {
+            known.view.terminating = true;
+            let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
+            let grace_seconds = u64::try_from(grace).unwrap_or_default();
+            events.push((at, Event::Terminating { pod: id, grace_seconds }));
+        }
+        known.tell_killing(self.sleeps, &mut events);
+        if deleted && !known.view.gone {
+            (known.view.gone, known.view.ready) = (true, false);
+            events.push((at, Event::Gone { pod: id }));
+        }
+        events
+    }
+
+    /// Pods that are no longer listed after a watch began anew: their end was not seen as it happened.
+    pub fn on_listed(&mut self, at: Stamp, uids: &[String]) -> Vec<Timed> {
+        let lost = self.by_uid.iter_mut().filter(|(uid, known)| !known.view.gone && !uids.contains(uid));
+        let gone = lost.map(|(_, known)| {
+            known.view.gone = true;
+            (at, Event::Gone { pod: PodId(known.id) })
+        });
+        gone.collect()
+    }
+
+    /// Takes an event of the cluster.
+    pub fn on_event(&mut self, at: Stamp, event: &CoreEvent, clock: Option<NodeClock>) -> Vec<Timed> {
+        let mut events = Vec::new();
+        let uid = event.involved_object.uid.as_deref().unwrap_or_default();
+        let reason = event.reason.as_deref().unwrap_or_default();
+        let message = event.message.clone().unwrap_or_default();
+        let sleeps = self.sleeps;
+        let Some(known) = self.by_uid.get_mut(uid) else {
+            return events;
+        };
+        let pod = PodId(known.id);
+        if reason == "Killing" {
+            let stamp = killing_time(event).zip(clock).map_or(at, |(wall, clock)| clock.of_wall(wall));
+            known.killing.get_or_insert(stamp);
+            known.tell_killing(sleeps, &mut events);
+        } else if event.type_.as_deref() == Some("Warning") && !NOISE.contains(&reason) {
+            if reason == "FailedPreStopHook" {
+                let outcome = HookOutcome::Failed { message: message.clone() };
+                events.push((at, Event::PreStopEnded { pod, inferred: true, outcome }));
+            }
+            events.push((at, Event::Warning { pod: Some(pod), reason: reason.to_owned(), message }));
+        }
+        events
+    }
+
+    /// Takes a slice of the Service as it now is; `deleted` if it is no more.
+    pub fn on_slice(&mut self, at: Stamp, slice: &EndpointSlice, deleted: bool) -> Vec<Timed> {
+        let mut events = Vec::new();
+        let name = slice.metadata.name.clone().unwrap_or_default();
+        let mut named = BTreeMap::new();
+        for endpoint in slice.endpoints.iter().filter(|_| !deleted) {
+            let uid = endpoint.target_ref.as_ref().and_then(|target| target.uid.clone()).unwrap_or_default();
+            let conditions = endpoint.conditions.clone().unwrap_or_default();
+            // Absent means true for ready, and ready for serving (discovery/v1).
+            let ready = conditions.ready.unwrap_or(true);
+            let state = (ready, conditions.serving.unwrap_or(ready), conditions.terminating.unwrap_or(false));
+            named.insert(uid, state);
+        }
+        for (uid, known) in &mut self.by_uid {
+            let pod = PodId(known.id);
+            match named.get(uid) {
+                Some(state) if known.slice != Some(*state) => {
+                    known.slice = Some(*state);
+                    known.slice_name.clone_from(&name);
+                    known.view.in_slice = state.0;
+                    let (ready, serving, terminating) = *state;
+                    events.push((at, Event::SliceChanged { pod, ready, serving, terminating }));
+                }
+                None if known.slice.is_some() && known.slice_name == name => {
+                    (known.slice, known.view.in_slice) = (None, false);
+                    events.push((at, Event::SliceRemoved { pod }));
+                }
+                _ => {}
+            }
+        }
+        events
+    }
+
+    /// Takes a line of a pod's log; `None` if it is no report of its lifecycle.
+    pub fn on_line(&mut self, at: Stamp, pod: PodId, text: &str, clock: Option<NodeClock>) -> Vec<Timed> {
+        let mut events = Vec::new();
+        let Some(line) = Line::parse(text) else { return events };
+        let sleeps = self.sleeps;
+        let Some(known) = self.by_uid.values_mut().find(|known| known.id == pod.0) else { return events };
+        let stamp = clock.map_or(at, |clock| clock.of_mono(line.mono_ns));
+        match &line.event {
+            Report::Finished { .. } => known.finished = Some(stamp),
+            Report::Sigterm(_) if sleeps && !known.sigterm_told => {
+                // The kubelet's wait ends with the signal.
+                let outcome = HookOutcome::Completed;
+                events.push((stamp, Event::PreStopEnded { pod, inferred: true, outcome }));
+                known.sigterm_told = true;
+            }
+            _ => {}
+        }
+        events.push((stamp, Event::Lifecycle { pod, report: line.event }));
+        events
+    }
+
+    /// A pod's log ended: its container did, up to a second before.
+    pub fn on_log_end(&mut self, at: Stamp, pod: PodId) {
+        if let Some(known) = self.by_uid.values_mut().find(|known| known.id == pod.0) {
+            known.log_ended.get_or_insert(at);
+        }
+    }
+
+    /// Templates are numbered in the order in which their first pod was seen.
+    fn revision(&mut self, template: &str) -> u32 {
+        let found = self.templates.iter().position(|known| known == template);
+        let index = found.unwrap_or_else(|| {
+            self.templates.push(template.to_owned());
+            self.templates.len() - 1
+        });
+        u32::try_from(index + 1).unwrap_or(u32::MAX)
+    }
+}
+
+impl Known {
+    fn on_container(
+        &mut self,
+        at: Stamp,
+        container: &ContainerStatus,
+        clock: Option<NodeClock>,
+        events: &mut Vec<Timed>,
+    ) {
+        let pod = PodId(self.id);
+        let state = container.state.clone().unwrap_or_default();
+        self.view.waiting = state.waiting.map(|waiting| {
+            (waiting.reason.unwrap_or_default(), waiting.message.unwrap_or_default())
+        });
+        let last = container.last_state.clone().and_then(|state| state.terminated);
+        let restarted = container.restart_count > self.restarts;
+        if let Some(end) = state.terminated.or_else(|| last.filter(|_| restarted))
+            && !self.exit_told
+        {
+            (self.exit_told, self.running) = (true, false);
+            let code = Some(end.exit_code);
+            let finished = end.finished_at.map(|time| time.0.as_nanosecond());
+            let stamp = self.exit_time(at, finished.and_then(|wall| u64::try_from(wall).ok()), clock);
+            events.push((stamp, Event::Exited { pod, code, signal: None, inferred: true }));
+        }
+        self.restarts = container.restart_count;
+        if state.running.is_some() && !self.running {
+            (self.running, self.view.started, self.exit_told) = (true, true, false);
+            (self.finished, self.log_ended) = (None, None);
+            // A container's main process is process 1 of its own namespace, and that is all that is known of it.
+            events.push((at, Event::PodStarted { pod, pid: 1, namespaced: true }));
+        }
+    }
+
+    /// The best that can be said of the end: the pod's own last word; else the earliest sign of it, held to the second
+    /// that the runtime named.
+    fn exit_time(&self, at: Stamp, finished_wall_ns: Option<u64>, clock: Option<NodeClock>) -> Stamp {
+        if let Some(finished) = self.finished {
+            return finished;
+        }
+        let sign = self.log_ended.map_or(at, |ended| ended.min(at));
+        let Some((wall, clock)) = finished_wall_ns.zip(clock) else { return sign };
+        let (from, to) = (clock.of_wall(wall), clock.of_wall(wall.saturating_add(999_999_999)));
+        sign.clamp(from, to)
+    }
+
+    /// T0 belongs to a termination only once the pod is known to be deleted: a failing liveness probe kills as well.
+    fn tell_killing(&mut self, sleeps: bool, events: &mut Vec<Timed>) {
+        let Some(at) = self.killing.filter(|_| self.view.terminating && !self.killing_told) else { return };
+        self.killing_told = true;
+        let pod = PodId(self.id);
+        events.push((at, Event::Killing { pod }));
+        if sleeps {
+            events.push((at, Event::PreStopStarted { pod, inferred: true }));
+        }
+    }
+}
+
+/// The kubelet names its events after the object and the nanoseconds of its clock, in hexadecimal (client-go,
+/// `tools/record`): far finer than the timestamps within.
+fn killing_time(event: &CoreEvent) -> Option<u64> {
+    let (_, nanos) = event.metadata.name.as_deref()?.rsplit_once('.')?;
+    u64::from_str_radix(nanos, 16).ok()
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+}
+
+fn label(pod: &Pod, name: &str) -> String {
+    pod.metadata.labels.as_ref().and_then(|labels| labels.get(name).cloned()).unwrap_or_default()
+}

@@ -1,0 +1,146 @@
+//! What the user may do, asked before anything is touched: a missing verb is named, not run into.
+
+use ::cluster::ClusterError;
+use futures_util::future::try_join_all;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{ListParams, PostParams};
+use trial::settings::Disruption;
+
+use crate::connect::{Cluster, call};
+
+/// One thing that a run does to the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Need {
+    /// API group, empty for the core.
+    pub group: &'static str,
+    /// Resource.
+    pub resource: &'static str,
+    /// Subresource, or empty.
+    pub subresource: &'static str,
+    /// Verb.
+    pub verb: &'static str,
+    /// Within the run's namespace, or for the cluster.
+    pub namespaced: bool,
+}
+
+const fn need(group: &'static str, resource: &'static str, sub: &'static str, verb: &'static str) -> Need {
+    let namespaced = !matches!(resource.as_bytes(), b"namespaces" | b"nodes");
+    Need { group, resource, subresource: sub, verb, namespaced }
+}
+
+/// What every run needs.
+const ALWAYS: [Need; 25] = [
+    need("", "namespaces", "", "create"),
+    need("", "namespaces", "", "get"),
+    need("", "namespaces", "", "delete"),
+    need("", "nodes", "", "list"),
+    need("", "services", "", "patch"),
+    need("", "services", "", "get"),
+    need("", "pods", "", "get"),
+    need("", "pods", "", "list"),
+    need("", "pods", "", "watch"),
+    need("", "pods", "", "deletecollection"),
+    need("", "pods", "log", "get"),
+    need("", "pods", "portforward", "create"),
+    need("", "pods", "portforward", "get"),
+    need("", "events", "", "list"),
+    need("", "events", "", "watch"),
+    need("apps", "deployments", "", "patch"),
+    need("apps", "deployments", "", "get"),
+    need("apps", "deployments", "", "delete"),
+    need("batch", "jobs", "", "patch"),
+    need("batch", "jobs", "", "get"),
+    need("batch", "jobs", "", "delete"),
+    need("discovery.k8s.io", "endpointslices", "", "list"),
+    need("discovery.k8s.io", "endpointslices", "", "watch"),
+    need("networking.k8s.io", "networkpolicies", "", "patch"),
+    need("", "namespaces", "", "list"),
+];
+
+/// What a disruption needs beyond.
+#[must_use]
+pub fn needs(disruption: &Disruption) -> Vec<Need> {
+    let more: &[Need] = match disruption {
+        Disruption::None | Disruption::RolloutRestart => &[],
+        Disruption::DeletePods { .. } => &[need("", "pods", "", "delete")],
+        Disruption::Evict { .. } => {
+            &[need("", "pods", "eviction", "create"), need("policy", "poddisruptionbudgets", "", "patch")]
+        }
+        Disruption::Scale { .. } => &[need("apps", "deployments", "scale", "patch")],
+        Disruption::DrainNode => &[
+            need("", "nodes", "", "get"),
+            need("", "nodes", "", "patch"),
+            need("", "pods", "eviction", "create"),
+        ],
+    };
+    ALWAYS.iter().chain(more).copied().collect()
+}
+
+impl std::fmt::Display for Need {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if !self.subresource.is_empty() {
+            write!(f, "/{}", self.subresource)?;
+        }
+        if self.group.is_empty() { Ok(()) } else { write!(f, ".{}", self.group) }
+    }
+}
+
+impl Cluster {
+    /// Asks the API server whether it permits everything that a run does; touches nothing.
+    ///
+    /// # Errors
+    /// What is missing, each verb by name.
+    pub async fn check(&self, needs: &[Need], namespace: &str) -> Result<(), ClusterError> {
+        let answers = try_join_all(needs.iter().map(|need| self.permits(*need, namespace))).await?;
+        let missing: Vec<String> =
+            needs.iter().zip(answers).filter(|(_, permitted)| !permitted).map(|(need, _)| need.to_string()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(ClusterError::Backend(format!(
+            "the cluster does not permit you to {} (in namespace {namespace}); manifests/rbac has roles that do",
+            missing.join(", ")
+        )))
+    }
+
+    async fn permits(&self, need: Need, namespace: &str) -> Result<bool, ClusterError> {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let mut review = SelfSubjectAccessReview::default();
+        review.spec.resource_attributes = Some(ResourceAttributes {
+            group: some(need.group),
+            resource: some(need.resource),
+            subresource: some(need.subresource),
+            verb: some(need.verb),
+            namespace: need.namespaced.then(|| namespace.to_owned()),
+            ..ResourceAttributes::default()
+        });
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let parameters = PostParams::default();
+        let answer = call("ask what is permitted", reviews.create(&parameters, &review)).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
+    /// Nodes that take pods. Where they may not be listed there are none to name, and the run says so later.
+    pub(crate) async fn schedulable_nodes(&self) -> Result<Vec<String>, ClusterError> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let listed = match tokio::time::timeout(crate::connect::CALL_TIMEOUT, nodes.list(&ListParams::default())).await {
+            Ok(Ok(listed)) => listed.items,
+            // The check of permissions names the verb.
+            Ok(Err(error)) if crate::connect::code(&error) == Some(403) => Vec::new(),
+            Ok(Err(error)) => return Err(crate::connect::failed("list the nodes", &error)),
+            Err(_) => return Err(ClusterError::Backend("failed to list the nodes: no answer".to_owned())),
+        };
+        let takes_pods = |node: &Node| {
+            let spec = node.spec.clone().unwrap_or_default();
+            let repels = |taint: &k8s_openapi::api::core::v1::Taint| taint.effect != "PreferNoSchedule";
+            spec.unschedulable != Some(true) && !spec.taints.iter().flatten().any(repels)
+        };
+        let mut names: Vec<String> =
+            listed.into_iter().filter(takes_pods).filter_map(|node| node.metadata.name).collect();
+        names.sort();
+        Ok(names)
+    }
+}
