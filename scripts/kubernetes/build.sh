@@ -15,31 +15,34 @@ binary_dir() {
 # Copies the module to $1 and moves it to $version; for the default version, that is the tested go.sum as it stands.
 checkout_module() {
     cp "$module"/{go.mod,go.sum,main.go} "$1"
-    [ "$version" = "$default_version" ] && return
+    if [ "$version" = "$default_version" ]; then return; fi
     sed -i "s/v1\.${default_version#1.}\b/v$version/; s/v0\.${default_version#1.}\b/v0.${version#1.}/" "$1/go.mod"
-    (cd "$1" && go mod tidy)
+    # What goes wrong, it says for every package.
+    (cd "$1" && go mod tidy 2>&1 | tail -n 3 >&2)
 }
 
 # Builds unless built. The folder appears whole or not at all, so an interrupted build is never mistaken for a cached one.
 build() {
-    local target work name minor=${version%.*} ldflags=() start=$SECONDS
+    local target name minor=${version%.*} ldflags=() start=$SECONDS
     target=$(binary_dir)
     [ -x "$target/kubernetes" ] && return
     command -v go >/dev/null || die "building Kubernetes needs Go (1.24 or newer) on the PATH"
     mkdir -p "$cache"
     work=$(mktemp -d "$cache/.build.XXXXXX")
     say "building Kubernetes $version (minutes, once)"
-    checkout_module "$work" || die "the module of Kubernetes $version cannot be resolved"
+    trap 'rm -rf "$work"' EXIT
+    checkout_module "$work" || die "Kubernetes $version cannot be had: not every module of every patch is served with its checksum"
     for name in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
         ldflags+=(-X "$name.gitVersion=v$version" -X "$name.gitMajor=1" -X "$name.gitMinor=${minor#1.}" -X "$name.gitTreeState=clean")
     done
     (cd "$work" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath -buildvcs=false -ldflags "-s -w ${ldflags[*]}" -o kubernetes .) ||
-        die "Kubernetes $version does not build; the attempt is in $work"
+        die "Kubernetes $version does not build"
     for name in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl; do
         ln -s kubernetes "$work/$name"
     done
     rm -rf "$target"
+    chmod 755 "$work"
     mv -T "$work" "$target"
-    chmod 755 "$target"
+    trap - EXIT
     say "built Kubernetes $version in $((SECONDS - start)) s"
 }

@@ -97,7 +97,7 @@ children_of() { { tr ' ' '\n' <"/proc/$1/task/$1/children"; } 2>/dev/null || tru
 start_machine() {
     local machine=$1 address=$2 log=$state/$1/log/machine.log outer
     local launch=(nsenter --net="/run/netns/$(namespace_of "$1")" unshare --fork --kill-child --pid --mount --uts --mount-proc
-        bash "$module/machine.sh" "$machine" "$state" "$(binary_dir)" "$address" "$services")
+        bash "$module/machine.sh" "$machine" "$state" "$(readlink "$state/bin")" "$address" "$services")
     # Nothing of this terminal may hold it: no input, no session, no lock.
     setsid "${launch[@]}" </dev/null >"$log" 2>&1 9<&- &
     outer=$!
