@@ -18,7 +18,8 @@ write_image() {
     aarch64) arch=arm64 ;;
     *) arch=$(uname -m) ;;
     esac
-    layout=$(mktemp -d)
+    mkdir -p "$(dirname "$archive")"
+    layout=$(mktemp -d -p "$(dirname "$archive")")
     mkdir -p "$layout/blobs/sha256"
     local tar=(tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner)
     "${tar[@]}" -C "$files" -cf "$layout/blob" .
@@ -36,7 +37,6 @@ write_image() {
     printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"%s","size":%s,"platform":{"architecture":"%s","os":"linux"},"annotations":{"io.containerd.image.name":"docker.io/%s","org.opencontainers.image.ref.name":"%s"}}]}' \
         "$manifest" "$manifest_size" "$arch" "$name" "${name##*:}" >"$layout/index.json"
     echo '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
-    mkdir -p "$(dirname "$archive")"
     "${tar[@]}" -C "$layout" -cf "$archive" blobs index.json oci-layout
     rm -rf "$layout"
 }
