@@ -1,6 +1,7 @@
 //! Flags, and what each subcommand does.
 //!
 //! * [`run`]: `loadgen run`
+//! * [`kube`]: everything that talks to a cluster
 //! * [`report`]: `loadgen report`
 //! * [`scenarios`]: `loadgen scenarios`
 //! * [`cleanup`]: `loadgen cleanup`
@@ -17,6 +18,8 @@ use trial::settings::human;
 use crate::exit_code::ExitCode;
 
 pub mod cleanup;
+#[cfg(feature = "kube")]
+pub mod kube;
 pub mod report;
 pub mod run;
 pub mod scenarios;
@@ -39,6 +42,13 @@ enum Command {
     Report(report::Args),
     /// Undo whatever an interrupted run left
     Cleanup(cleanup::Args),
+    /// Ask a cluster whether a run could take place there; touches nothing
+    #[cfg(feature = "kube")]
+    Check(kube::CheckArgs),
+    /// Send load from inside a cluster, as a controller says
+    #[cfg(feature = "kube")]
+    #[command(hide = true)]
+    Agent,
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -77,12 +87,22 @@ pub fn main(arguments: &[String]) -> ExitCode {
         Command::Scenarios(arguments) => scenarios::main(&arguments),
         Command::Report(arguments) => report::main(&arguments),
         Command::Cleanup(arguments) => cleanup::main(&arguments),
+        #[cfg(feature = "kube")]
+        Command::Check(arguments) => kube::check(&arguments),
+        #[cfg(feature = "kube")]
+        Command::Agent => crate::agent::main(),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "loadgen", &mut text);
             print(&String::from_utf8_lossy(&text))
         }
     }
+}
+
+/// Runs a few calls to their end.
+#[cfg(feature = "kube")]
+fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
 }
 
 /// Diagnostics go to stderr; `RUST_LOG` says how many.

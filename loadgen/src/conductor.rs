@@ -11,19 +11,22 @@ use std::time::Duration;
 use clock::Clock;
 use cluster::{ClusterError, Emitter};
 use cluster_local::process::{Isolation, Spawner, guard::Guard};
+use engine::EngineError;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use trial::event::{Event, ProcessRole};
 use trial::id::ArmId;
 use trial::plan::{Arm, Plan, Role};
 
+use crate::heartbeat::Heartbeat;
 use crate::progress::Progress;
 use crate::recorder::{Recorder, RecorderError};
-use heartbeat::Heartbeat;
 
 mod arm;
-mod heartbeat;
 pub mod isolation;
+mod local;
+#[cfg(feature = "kube")]
+pub mod remote;
 
 /// Arms that run at once: more would disturb each other on a laptop's few cores.
 const SIDE_BY_SIDE: usize = 4;
@@ -75,7 +78,15 @@ pub enum RunError {
         /// The arm.
         arm: String,
         /// Why.
-        source: engine::EngineError,
+        source: EngineError,
+    },
+    /// An agent could not be worked with.
+    #[error("arm {arm}: {message}")]
+    Agent {
+        /// The arm.
+        arm: String,
+        /// Which, and why.
+        message: String,
     },
     /// The target is no address.
     #[error("arm {arm}: load.target {url}: {reason}")]
@@ -120,10 +131,8 @@ pub struct Conductor {
     pub recorder: Recorder,
     /// Its live display.
     pub progress: Progress,
-    /// Our own executable.
-    pub executable: PathBuf,
-    /// How pods are kept apart.
-    pub isolation: Isolation,
+    /// Where the workload runs.
+    pub place: Place,
     /// How long pods may take to become ready.
     pub ready_timeout: Duration,
     /// How long the run may take.
@@ -132,17 +141,46 @@ pub struct Conductor {
     pub load_started: Arc<AtomicBool>,
 }
 
+/// Where the workload of a run is.
+#[derive(Debug)]
+pub enum Place {
+    /// Processes of this machine.
+    Local {
+        /// Our own executable.
+        executable: PathBuf,
+        /// How pods are kept apart.
+        isolation: Isolation,
+    },
+    /// A cluster.
+    #[cfg(feature = "kube")]
+    Kube(Box<remote::Place>),
+}
+
+/// What the arms of a local run share.
+#[derive(Debug, Clone)]
+struct Processes {
+    spawner: Spawner,
+    guard: Arc<Mutex<Guard>>,
+}
+
 /// What an arm needs.
 struct Shared {
     conductor: Conductor,
     seed: u64,
-    spawner: Spawner,
-    guard: Arc<Mutex<Guard>>,
+    /// There if the run is local.
+    processes: Option<Processes>,
     stop: watch::Receiver<Stop>,
     /// Arms that run at once.
     places: Semaphore,
     /// True once the first trial arm has ended, however: what a control arm waits for.
     trial_ended: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// For an arm's random choices.
+    fn arm_seed(&self, id: ArmId) -> u64 {
+        self.seed ^ u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }
 
 impl Conductor {
@@ -151,21 +189,19 @@ impl Conductor {
     /// # Errors
     /// An arm could not begin: nothing can be said of it. The recording is closed all the same.
     pub async fn run(self, plan: &Plan, signals: watch::Receiver<Stop>) -> Result<Outcome, RunError> {
-        let spawner = Spawner::start().map_err(|source| RunError::Start { what: "a thread", source })?;
-        let guard =
-            Guard::start(&self.run).map_err(|source| RunError::Start { what: "the guard", source })?;
-        self.announce(&guard);
+        let processes = self.processes()?;
         let emitter = Emitter::new(self.clock, ArmId(0), self.recorder.events());
-        let heartbeat = Heartbeat::start(emitter)
-            .map_err(|source| RunError::Start { what: "the heartbeat's thread", source })?;
+        let heartbeat = Heartbeat::start(self.clock, move |at, for_ns| {
+            emitter.emit_at(at, Event::Stalled { for_ns });
+        })
+        .map_err(|source| RunError::Start { what: "the heartbeat's thread", source })?;
         let max_time = self.max_time;
         let (stopper, stop) = watch::channel(Stop::No);
         let (trial_done, trial_ended) = watch::channel(false);
         let shared = Arc::new(Shared {
             conductor: self,
             seed: plan.seed,
-            spawner,
-            guard: Arc::new(Mutex::new(guard)),
+            processes,
             stop,
             places: Semaphore::new(SIDE_BY_SIDE),
             trial_ended,
@@ -179,14 +215,24 @@ impl Conductor {
         close(shared, *stopper.borrow(), result).await
     }
 
-    fn announce(&self, guard: &Guard) {
+    /// Starts what the arms share, and says in the recording what there is.
+    fn processes(&self) -> Result<Option<Processes>, RunError> {
         let emitter = Emitter::new(self.clock, ArmId(0), self.recorder.events());
         let own = std::process::id();
         emitter.emit(Event::ProcessStarted { role: ProcessRole::Loadgen, pid: own, pod: None });
+        let isolation = match &self.place {
+            Place::Local { isolation, .. } => *isolation,
+            #[cfg(feature = "kube")]
+            Place::Kube(_) => return Ok(None),
+        };
+        let spawner = Spawner::start().map_err(|source| RunError::Start { what: "a thread", source })?;
+        let guard =
+            Guard::start(&self.run).map_err(|source| RunError::Start { what: "the guard", source })?;
         emitter.emit(Event::ProcessStarted { role: ProcessRole::Guard, pid: guard.pid(), pod: None });
-        for text in isolation::caveats(self.isolation) {
+        for text in isolation::caveats(isolation) {
             emitter.emit(Event::Note { pod: None, text });
         }
+        Ok(Some(Processes { spawner, guard: Arc::new(Mutex::new(guard)) }))
     }
 }
 
@@ -263,10 +309,11 @@ async fn close(
     stop: Stop,
     result: Result<Vec<String>, RunError>,
 ) -> Result<Outcome, RunError> {
-    let Some(Shared { conductor, guard, .. }) = Arc::into_inner(shared) else {
+    let Some(Shared { conductor, processes, .. }) = Arc::into_inner(shared) else {
         return Ok(Outcome { stop, leftovers: vec!["a task of the run has not ended".to_owned()] });
     };
     let swept = tokio::task::spawn_blocking(move || {
+        let Some(Processes { guard, .. }) = processes else { return Ok(()) };
         let mut guard = guard.lock().map_err(|_| std::io::Error::other("the guard's handle is broken"))?;
         guard.finish()
     });

@@ -9,13 +9,18 @@
 //! * [`playback`]: reads one, and makes its report
 //! * [`progress`]: what a person sees meanwhile
 //! * [`builtin`]: the scenarios that come with the tool
+//! * [`agent`]: the program that sends load from inside a cluster
+//! * [`heartbeat`]: notices when this process stood still
 //! * [`hidden`]: the programs that a run re-executes this binary as
 //! * [`exit_code`]: exit codes are an interface
 
+#[cfg(feature = "kube")]
+pub mod agent;
 pub mod builtin;
 pub mod cli;
 pub mod conductor;
 pub mod exit_code;
+pub mod heartbeat;
 pub mod hidden;
 pub mod playback;
 pub mod progress;

@@ -6,7 +6,6 @@ use std::io::IsTerminal;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engine::Engine;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use trial::event::{Event, HookOutcome, TimedEvent};
 use trial::id::{ArmId, PodId};
@@ -35,26 +34,34 @@ impl Display {
 }
 
 /// The live display of a run. Clones show the same one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Progress {
     display: Display,
     bar: ProgressBar,
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     arms: BTreeMap<ArmId, ArmState>,
     /// More than one trial arm: lines name theirs.
     named: bool,
 }
 
-#[derive(Debug)]
+/// Says how far a load is.
+pub type Watched = Arc<dyn Fn() -> engine::Progress + Send + Sync>;
+
 struct ArmState {
     name: String,
     role: Role,
-    engine: Option<Arc<Engine>>,
+    load: Option<Watched>,
     pods: BTreeMap<PodId, String>,
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress").field("display", &self.display).finish_non_exhaustive()
+    }
 }
 
 impl Progress {
@@ -87,18 +94,18 @@ impl Progress {
 
     /// An arm begins.
     pub fn arm_started(&self, id: ArmId, arm: &Arm) {
-        let state = ArmState { name: arm.name.clone(), role: arm.role, engine: None, pods: BTreeMap::new() };
+        let state = ArmState { name: arm.name.clone(), role: arm.role, load: None, pods: BTreeMap::new() };
         self.with(|all| all.arms.insert(id, state));
     }
 
     /// Its load begins.
-    pub fn load_started(&self, id: ArmId, engine: Arc<Engine>) {
-        self.with(|all| all.arms.get_mut(&id).map(|arm| arm.engine.replace(engine)));
+    pub fn load_started(&self, id: ArmId, load: Watched) {
+        self.with(|all| all.arms.get_mut(&id).map(|arm| arm.load.replace(load)));
     }
 
-    /// Its load has ended: the engine is let go.
+    /// Its load has ended: what sent it is let go.
     pub fn load_ended(&self, id: ArmId) {
-        self.with(|all| all.arms.get_mut(&id).and_then(|arm| arm.engine.take()));
+        self.with(|all| all.arms.get_mut(&id).and_then(|arm| arm.load.take()));
     }
 
     /// The run is over.
@@ -126,11 +133,7 @@ impl Progress {
     fn figures(&self) -> String {
         let engines: Vec<(String, engine::Progress)> = self
             .with(|state| {
-                state
-                    .arms
-                    .values()
-                    .filter_map(|arm| Some((arm.name.clone(), arm.engine.as_ref()?.progress())))
-                    .collect()
+                state.arms.values().filter_map(|arm| Some((arm.name.clone(), arm.load.as_ref()?()))).collect()
             })
             .unwrap_or_default();
         if engines.is_empty() {

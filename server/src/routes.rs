@@ -177,8 +177,8 @@ impl<B: Body + Unpin, G: Unpin> Body for Guarded<B, G> {
 
 /// Whose request a path is.
 pub(crate) fn kind(path: &str) -> Kind {
-    let control = matches!(path, paths::LIVEZ | paths::READYZ | paths::CLOCK)
-        || path.starts_with(paths::PRE_STOP_HOOK);
+    let control =
+        matches!(path, paths::LIVEZ | paths::READYZ | paths::CLOCK) || path.starts_with(paths::PRE_STOP_HOOK);
     if control { Kind::Control } else { Kind::Traffic }
 }
 

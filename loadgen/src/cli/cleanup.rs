@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Args {
     #[command(flatten)]
     which: Which,
+    #[cfg(feature = "kube")]
+    #[command(flatten)]
+    cluster: super::kube::ClusterArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,8 +47,16 @@ pub(super) fn main(arguments: &Args) -> ExitCode {
             !live
         }),
     }
-    let incomplete = end(&runs, &mut said);
-    if said.is_empty() {
+    let mut incomplete = end(&runs, &mut said);
+    #[cfg(feature = "kube")]
+    match super::kube::cleanup(&arguments.cluster, arguments.which.run.as_deref()) {
+        Ok(undone) => said.extend(undone.into_iter().map(|line| line + "\n")),
+        Err(error) => {
+            super::complain(&error);
+            incomplete = true;
+        }
+    }
+    if said.is_empty() && !incomplete {
         said.push("nothing is left of any run\n".to_owned());
     }
     match super::print(&said.concat()) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clock::{Anchor, Clock};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use trial::plan::{Plan, Role};
@@ -18,7 +19,7 @@ use trial::scenario::{Overrides, Scenario, redact};
 
 use super::Format;
 use crate::builtin;
-use crate::conductor::{Conductor, Outcome, RunError, Stop, isolation};
+use crate::conductor::{Conductor, Outcome, Place, RunError, Stop, isolation};
 use crate::exit_code::ExitCode;
 use crate::playback;
 use crate::progress::{Display, Progress};
@@ -51,6 +52,9 @@ pub struct Args {
     /// Makes every random choice repeatable
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    #[cfg(feature = "kube")]
+    #[command(flatten)]
+    kube: super::kube::RunArgs,
     /// Validate, resolve and print the plan; touch nothing
     #[arg(long)]
     dry_run: bool,
@@ -79,6 +83,9 @@ pub struct Args {
 enum Backend {
     /// Processes on this machine under Kubernetes' rules
     Local,
+    /// A cluster, with load from inside it
+    #[cfg(feature = "kube")]
+    Kube,
 }
 
 pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
@@ -90,12 +97,23 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
     if arguments.dry_run {
         return dry_run(&plan, arguments.format);
     }
-    let Backend::Local = arguments.on;
+    if let Err(code) = fits(arguments.on, arguments, &plan) {
+        return code;
+    }
     let run = run_id(anchor, plan.seed);
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return super::fail(&RunError::Start { what: "the runtime", source: error }),
+    };
+    // What is not there or not permitted is found before anything is made.
+    let (place, backdrop) = match place(arguments, &plan, &run, (clock, anchor), &runtime) {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("reports/runs").join(&run));
     let progress = Progress::new(display(arguments), trial_arms(&plan));
     let fresh = !out.exists();
-    let header = header(&plan, &run, anchor, argv);
+    let header = header(&plan, &run, anchor, argv, backdrop);
     let observer = progress.clone();
     let recorder = match Recorder::create(&out, &header, Box::new(move |event| observer.on_event(event))) {
         Ok(recorder) => recorder,
@@ -103,7 +121,17 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
     };
     open_files();
     let load_started = Arc::new(AtomicBool::new(false));
-    match conduct(arguments, &plan, clock, &run, recorder, progress, Arc::clone(&load_started)) {
+    let conductor = Conductor {
+        run,
+        clock,
+        recorder,
+        progress,
+        place,
+        ready_timeout: arguments.ready_timeout,
+        max_time: arguments.max_time,
+        load_started: Arc::clone(&load_started),
+    };
+    match conduct(&plan, conductor, runtime) {
         Ok(outcome) => conclude(arguments, &out, &outcome),
         Err(error) if load_started.load(Ordering::Relaxed) => {
             super::fail(&format!("{error}; what was recorded until then is kept in {}", out.display()))
@@ -197,17 +225,24 @@ fn started_at(anchor: Anchor) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(anchor.wall_ns)).unwrap_or_default().to_string()
 }
 
-fn header(plan: &Plan, run: &str, anchor: Anchor, argv: &[String]) -> Header {
-    let nodes = plan.arms.iter().map(|arm| arm.local.nodes).max().unwrap_or(1);
+/// What the recording's header says of the backend.
+struct Backdrop {
+    backend: &'static str,
+    version: Option<String>,
+    nodes: Vec<String>,
+    agents: u32,
+}
+
+fn header(plan: &Plan, run: &str, anchor: Anchor, argv: &[String], backdrop: Backdrop) -> Header {
     Header {
         format_major: FORMAT_MAJOR,
         format_minor: FORMAT_MINOR,
         run_id: run.to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        backend: "local".to_owned(),
-        backend_version: None,
-        nodes: cluster_local::backend::node_names(nodes),
-        agents: 1,
+        backend: backdrop.backend.to_owned(),
+        backend_version: backdrop.version,
+        nodes: backdrop.nodes,
+        agents: backdrop.agents,
         started_at: started_at(anchor),
         epoch_wall_ns: anchor.wall_ns,
         epoch_mono_ns: anchor.mono_ns,
@@ -217,35 +252,62 @@ fn header(plan: &Plan, run: &str, anchor: Anchor, argv: &[String]) -> Header {
     }
 }
 
-fn conduct(
+/// What a backend cannot do is said before it is tried.
+fn fits(on: Backend, arguments: &Args, plan: &Plan) -> Result<(), ExitCode> {
+    let local = on == Backend::Local;
+    if let Some(arm) = plan.arms.iter().find(|arm| local && arm.disruption.needs_cluster()) {
+        let kind = arm.disruption.as_str();
+        return Err(super::misuse(&format!(
+            "disruption.{kind}: needs a real cluster as it stands here: --on kube"
+        )));
+    }
+    if !local && arguments.command.is_some() {
+        return Err(super::misuse(&"--command runs a server of this machine: it does not go with --on kube"));
+    }
+    Ok(())
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+fn place(
     arguments: &Args,
     plan: &Plan,
-    clock: Clock,
     run: &str,
-    recorder: Recorder,
-    progress: Progress,
-    load_started: Arc<AtomicBool>,
-) -> Result<Outcome, RunError> {
-    let start = |what| move |source| RunError::Start { what, source };
-    let executable = std::env::current_exe().map_err(start("our own executable"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(start("the runtime"))?;
-    let conductor = Conductor {
-        run: run.to_owned(),
-        clock,
-        recorder,
-        progress: progress.clone(),
-        isolation: isolation::detect(&executable),
-        executable,
-        ready_timeout: arguments.ready_timeout,
-        max_time: arguments.max_time,
-        load_started,
-    };
+    time: (Clock, Anchor),
+    runtime: &Runtime,
+) -> Result<(Place, Backdrop), ExitCode> {
+    match arguments.on {
+        Backend::Local => {
+            let _unused = (run, time, runtime);
+            let executable = std::env::current_exe()
+                .map_err(|source| super::fail(&RunError::Start { what: "our own executable", source }))?;
+            let nodes = plan.arms.iter().map(|arm| arm.local.nodes).max().unwrap_or(1);
+            let nodes = cluster_local::backend::node_names(nodes);
+            let backdrop = Backdrop { backend: "local", version: None, nodes, agents: 1 };
+            Ok((Place::Local { isolation: isolation::detect(&executable), executable }, backdrop))
+        }
+        #[cfg(feature = "kube")]
+        Backend::Kube => {
+            let place = runtime
+                .block_on(arguments.kube.place(plan, run, time))
+                .map_err(|error| super::fail(&error))?;
+            let backdrop = Backdrop {
+                backend: "kube",
+                version: Some(place.cluster.version.clone()),
+                nodes: place.cluster.nodes.clone(),
+                agents: place.agents,
+            };
+            Ok((Place::Kube(Box::new(place)), backdrop))
+        }
+    }
+}
+
+fn conduct(plan: &Plan, conductor: Conductor, runtime: Runtime) -> Result<Outcome, RunError> {
+    let progress = conductor.progress.clone();
     let outcome = runtime.block_on(async {
-        let signals = signals().map_err(start("the signal handlers"))?;
+        let signals = signals().map_err(|source| RunError::Start { what: "the signal handlers", source })?;
         tokio::spawn(progress.refresh());
         conductor.run(plan, signals).await
     });

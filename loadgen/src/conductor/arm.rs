@@ -1,4 +1,4 @@
-//! One arm, from its deployment to its last row.
+//! One arm, from its deployment to its last row, on whichever backend.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -6,40 +6,128 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cluster::{Cluster, Emitter};
-use cluster_local::{LocalCluster, Settings};
-use engine::{Direct, Engine, EngineConfig, Named, Pick, Route, Summary};
+use engine::{Engine, EngineError, Summary};
 use tokio::sync::watch;
 use trial::event::Event;
 use trial::id::ArmId;
 use trial::plan::{Arm, Role};
-use trial::scenario::redact;
-use trial::settings::{Disruption, Target};
+use trial::settings::Disruption;
+use trial::time::Stamp;
 
-use super::{RunError, Shared, Stop};
+use super::{Place, RunError, Shared, Stop, local};
+use crate::progress::Watched;
+use crate::recorder::Rows;
 
-/// From the last preparation to the first slot.
-const LEAD: Duration = Duration::from_millis(50);
 /// A control arm's load lasts at least this long.
 const CONTROL_AT_LEAST: Duration = Duration::from_secs(10);
-/// The node that load comes from.
-const LOAD_NODE: usize = 0;
+
+/// A backend that can have load sent to its workload.
+pub(super) trait Drive: Cluster {
+    /// Begins the load, at an instant that is soon.
+    fn drive(
+        &mut self,
+        shared: &Shared,
+        id: ArmId,
+        arm: &Arm,
+        rows: &Rows,
+    ) -> impl Future<Output = Result<Driven, RunError>> + Send;
+}
+
+/// A load under way.
+pub(super) struct Driven {
+    /// When its first slot is due.
+    pub(super) start: Stamp,
+    pub(super) load: Load,
+}
+
+/// Who sends it.
+pub(super) enum Load {
+    /// A thread of this process.
+    Engine(Arc<Engine>),
+    /// Agents in the cluster.
+    #[cfg(feature = "kube")]
+    Fleet(super::remote::Fleet),
+}
+
+impl Load {
+    fn stop_at(&self, last: Stamp) {
+        match self {
+            Self::Engine(engine) => engine.stop_at(last),
+            #[cfg(feature = "kube")]
+            Self::Fleet(fleet) => fleet.stop_at(last),
+        }
+    }
+
+    fn interrupt(&self) {
+        match self {
+            Self::Engine(engine) => engine.interrupt(),
+            #[cfg(feature = "kube")]
+            Self::Fleet(fleet) => fleet.interrupt(),
+        }
+    }
+
+    /// For the live display.
+    fn watched(&self) -> Watched {
+        match self {
+            Self::Engine(engine) => {
+                let engine = Arc::clone(engine);
+                Arc::new(move || engine.progress())
+            }
+            #[cfg(feature = "kube")]
+            Self::Fleet(fleet) => fleet.watched(),
+        }
+    }
+
+    /// Waits until the last row is handed over.
+    async fn finish(self) -> Result<Vec<Summary>, String> {
+        match self {
+            Self::Engine(engine) => match join(engine).await {
+                Ok(summary) => Ok(vec![summary]),
+                Err(error) => Err(format!("the engine failed: {error}")),
+            },
+            #[cfg(feature = "kube")]
+            Self::Fleet(fleet) => fleet.finish().await,
+        }
+    }
+}
 
 /// Runs an arm. Gives what is left of it.
 pub(super) async fn run(shared: &Shared, id: ArmId, arm: Arm) -> Result<Vec<String>, RunError> {
     let _place = shared.places.acquire().await;
-    let mut stop = shared.stop.clone();
-    if *stop.borrow() != Stop::No {
+    if *shared.stop.borrow() != Stop::No {
         return Ok(Vec::new());
     }
     let emitter = Emitter::new(shared.conductor.clock, id, shared.conductor.recorder.events());
     shared.conductor.progress.arm_started(id, &arm);
-    let mut cluster = LocalCluster::new(settings(shared, id, &arm, emitter.clone()));
+    match (&shared.conductor.place, &shared.processes) {
+        (Place::Local { executable, isolation }, Some(processes)) => {
+            let settings =
+                local::settings(shared, id, &arm, emitter.clone(), (executable, *isolation), processes);
+            run_on(shared, id, &arm, cluster_local::LocalCluster::new(settings), emitter).await
+        }
+        (Place::Local { .. }, None) => Ok(vec!["the run's own processes were not started".to_owned()]),
+        #[cfg(feature = "kube")]
+        (Place::Kube(place), _) => {
+            let settings = super::remote::settings(shared, place, id, &arm, emitter.clone());
+            run_on(shared, id, &arm, cluster_kube::KubeCluster::new(settings), emitter).await
+        }
+    }
+}
+
+async fn run_on<C: Drive>(
+    shared: &Shared,
+    id: ArmId,
+    arm: &Arm,
+    mut cluster: C,
+    emitter: Emitter,
+) -> Result<Vec<String>, RunError> {
+    let mut stop = shared.stop.clone();
     let deployed = tokio::select! {
         result = cluster.deploy(shared.conductor.ready_timeout) => Some(result),
         () = stopped(&mut stop) => None,
     };
     let measured = match deployed {
-        Some(Ok(())) => measure(shared, id, &arm, &mut cluster, &emitter, stop).await,
+        Some(Ok(())) => measure(shared, id, arm, &mut cluster, &emitter, stop).await,
         Some(Err(source)) => Err(RunError::Cluster { arm: arm.name.clone(), source }),
         None => {
             emitter.emit(Event::Interrupted { signal: shared.stop.borrow().as_str().to_owned() });
@@ -51,67 +139,48 @@ pub(super) async fn run(shared: &Shared, id: ArmId, arm: Arm) -> Result<Vec<Stri
     Ok(left.err().map(|error| format!("arm {}: {error}", arm.name)).into_iter().collect())
 }
 
-fn settings(shared: &Shared, id: ArmId, arm: &Arm, emitter: Emitter) -> Settings {
-    Settings {
-        run: shared.conductor.run.clone(),
-        arm: arm.clone(),
-        number: id.0,
-        seed: shared.seed.wrapping_mul(31).wrapping_add(u64::from(id.0)),
-        executable: shared.conductor.executable.clone(),
-        isolation: shared.conductor.isolation,
-        spawner: shared.spawner.clone(),
-        guard: Arc::clone(&shared.guard),
-        emitter,
-    }
-}
-
 /// Load, disruption, load's end, rows.
 async fn measure(
     shared: &Shared,
     id: ArmId,
     arm: &Arm,
-    cluster: &mut LocalCluster,
+    cluster: &mut impl Drive,
     emitter: &Emitter,
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), RunError> {
     let clock = shared.conductor.clock;
     let rows = shared.conductor.recorder.rows(id, &arm.load)?;
-    let start = clock.now() + LEAD;
-    let seed = shared.seed ^ u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let config = EngineConfig::new(clock, arm.load.clone(), seed, start, route(arm, cluster)?);
-    let failed = |source| RunError::Engine { arm: arm.name.clone(), source };
-    let engine = Arc::new(Engine::spawn(config, rows.sender.clone()).map_err(failed)?);
+    let Driven { start, load } = cluster.drive(shared, id, arm, &rows).await?;
     shared.conductor.load_started.store(true, Ordering::Relaxed);
-    shared.conductor.progress.load_started(id, Arc::clone(&engine));
+    shared.conductor.progress.load_started(id, load.watched());
     emitter.emit_at(start, Event::LoadStarted);
     let ended = tokio::select! {
-        result = disrupt(shared, arm, cluster) => Some(result),
+        result = disrupt(shared, arm, cluster, start) => Some(result),
         () = stopped(&mut stop) => None,
     };
     match ended {
-        Some(Ok(())) => engine.stop_at(clock.now()),
+        Some(Ok(())) => load.stop_at(clock.now()),
         Some(Err(error)) => {
-            engine.stop_at(clock.now());
+            load.stop_at(clock.now());
             emitter.emit(Event::Aborted { message: error.to_string() });
         }
         None => {
             let signal = shared.stop.borrow().as_str().to_owned();
-            engine.interrupt();
+            load.interrupt();
             emitter.emit(Event::Interrupted { signal });
         }
     }
     emitter.emit(Event::LoadEnded);
     shared.conductor.progress.load_ended(id);
-    let summary = join(engine).await;
+    let summary = load.finish().await;
     let rows = tokio::task::spawn_blocking(move || rows.finish()).await.map_err(|error| error.to_string());
     // From here on there is a recording to keep: what goes wrong is said in it and makes the arm inconclusive.
     match (summary, rows.and_then(|rows| rows.map_err(|error| error.to_string()))) {
-        (Ok(summary), Ok(rows)) => {
-            let overflowed = summarise(arm, &summary, emitter);
+        (Ok(summaries), Ok(rows)) => {
+            let overflowed = summaries.iter().map(|summary| summarise(arm, summary, emitter)).sum();
             emitter.emit(Event::Completed { rows, overflowed });
         }
-        (Err(error), _) => abort(emitter, &format!("the engine failed: {error}")),
-        (_, Err(error)) => abort(emitter, &error),
+        (Err(error), _) | (_, Err(error)) => abort(emitter, &error),
     }
     Ok(())
 }
@@ -124,9 +193,11 @@ fn abort(emitter: &Emitter, message: &str) {
 async fn disrupt(
     shared: &Shared,
     arm: &Arm,
-    cluster: &mut LocalCluster,
+    cluster: &mut impl Drive,
+    start: Stamp,
 ) -> Result<(), cluster::ClusterError> {
-    tokio::time::sleep(LEAD + arm.settle.before).await;
+    let begin = start + arm.settle.before;
+    tokio::time::sleep(begin.saturating_since(shared.conductor.clock.now())).await;
     if arm.disruption == Disruption::None {
         // A control arm is there to be compared: it lasts as long as what it is compared with.
         let quiet = arm.settle.before + arm.settle.after;
@@ -152,14 +223,14 @@ async fn stopped(stop: &mut watch::Receiver<Stop>) {
 }
 
 /// Waits for the engine, which the live display may still hold for the blink of an eye.
-async fn join(engine: Arc<Engine>) -> Result<Summary, engine::EngineError> {
+async fn join(engine: Arc<Engine>) -> Result<Summary, EngineError> {
     let mut engine = engine;
     loop {
         match Arc::try_unwrap(engine) {
             Ok(engine) => {
                 return tokio::task::spawn_blocking(move || engine.join())
                     .await
-                    .unwrap_or(Err(engine::EngineError::Died));
+                    .unwrap_or(Err(EngineError::Died));
             }
             Err(shared) => engine = shared,
         }
@@ -182,34 +253,8 @@ fn summarise(arm: &Arm, summary: &Summary, emitter: &Emitter) -> u64 {
     lost
 }
 
-fn route(arm: &Arm, cluster: &LocalCluster) -> Result<Arc<dyn Route>, RunError> {
-    if let Target::Url(url) = &arm.load.target {
-        let address = resolve(url).map_err(|reason| RunError::Target {
-            arm: arm.name.clone(),
-            url: redact::url(url),
-            reason,
-        })?;
-        let names = Arc::clone(cluster.names());
-        // Who answers behind somebody else's address, only the answer tells.
-        return Ok(Arc::new(Named {
-            route: Direct(address),
-            pods: move |name: &str| names.load().get(name).copied(),
-        }));
-    }
-    let Some(table) = cluster.tables().get(LOAD_NODE).cloned() else {
-        return Ok(Arc::new(|_| Pick::Rejected));
-    };
-    Ok(Arc::new(move |random| {
-        table.load().pick(random).map_or(Pick::Rejected, |endpoint| Pick::To {
-            pod: endpoint.pod,
-            address: endpoint.address,
-            fallback: endpoint.fallback,
-        })
-    }))
-}
-
 /// The address of an `http://` URL, asked for once, before any load.
-fn resolve(url: &str) -> Result<SocketAddr, String> {
+pub(super) fn resolve(url: &str) -> Result<SocketAddr, String> {
     let rest = url.strip_prefix("http://").ok_or("only http:// is supported")?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);

@@ -125,6 +125,8 @@ pub enum Event {
     Lifecycle { pod: PodId, report: lifecycle::Event },
     /// How far the pod's clock is from ours; times are already corrected.
     ClockOffset { pod: PodId, offset_ns: i64, uncertainty_ns: u64 },
+    /// An agent has its plan; times of its records are already corrected by its clock's offset.
+    AgentStarted { agent: u8, node: String, clock_offset_ns: i64, clock_uncertainty_ns: u64 },
     /// The first slot is due about now.
     LoadStarted,
     /// No slot is due after this.

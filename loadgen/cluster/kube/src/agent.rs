@@ -225,7 +225,9 @@ impl Agent {
     /// # Errors
     /// It does not answer.
     pub async fn part(&mut self, number: u32) -> Result<Option<Bytes>, AgentError> {
-        let (status, body) = self.ask("hand over its recording", Method::GET, &format!("/recording/{number}"), &Bytes::new()).await?;
+        let (status, body) = self
+            .ask("hand over its recording", Method::GET, &format!("/recording/{number}"), &Bytes::new())
+            .await?;
         Ok((status == StatusCode::OK).then_some(body))
     }
 
@@ -240,7 +242,12 @@ impl Agent {
         At { mono_ns: self.clock.map_or_else(|| stamp.as_nanos(), |clock| clock.to_mono(stamp)) }
     }
 
-    async fn post(&mut self, what: &'static str, path: &str, body: &impl Serialize) -> Result<(), AgentError> {
+    async fn post(
+        &mut self,
+        what: &'static str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<(), AgentError> {
         let body = serde_json::to_vec(body)
             .map_err(|error| self.error(what, ForwardError::Broken(error.to_string())))?;
         self.ask(what, Method::POST, path, &Bytes::from(body)).await.map(|_| ())
@@ -248,7 +255,8 @@ impl Agent {
 
     async fn get<T: DeserializeOwned>(&mut self, what: &'static str, path: &str) -> Result<T, AgentError> {
         let (_, body) = self.ask(what, Method::GET, path, &Bytes::new()).await?;
-        serde_json::from_slice(&body).map_err(|error| self.error(what, ForwardError::Broken(error.to_string())))
+        serde_json::from_slice(&body)
+            .map_err(|error| self.error(what, ForwardError::Broken(error.to_string())))
     }
 
     /// Every call may be made twice: an agent takes the second as the first.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 use trial::event::Event;
+use trial::id::PodId;
 use trial::plan::Arm;
 use trial::settings::{Disruption, Handler, Program, Target};
 
@@ -57,6 +58,7 @@ pub struct KubeCluster {
     watcher: Watcher,
     pub(crate) ready_timeout: Duration,
     created: bool,
+    agents: Vec<Agent>,
     pub(crate) cordoned: Option<String>,
 }
 
@@ -78,7 +80,7 @@ impl KubeCluster {
             own_server: matches!(settings.arm.workload.program, Program::Server(_)),
         });
         let ready_timeout = Duration::from_secs(60);
-        Self { settings, watcher, ready_timeout, created: false, cordoned: None }
+        Self { settings, watcher, ready_timeout, created: false, agents: Vec::new(), cordoned: None }
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>
@@ -91,7 +93,11 @@ impl KubeCluster {
 
     pub(crate) async fn apply<K>(&self, object: &K) -> Result<K, ClusterError>
     where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + std::fmt::Debug,
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Serialize
+            + DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
         K::DynamicType: Default,
     {
         let name = object.name_any();
@@ -107,29 +113,28 @@ impl KubeCluster {
         let name = self.settings.owner.namespace.clone();
         let namespaces: Api<Namespace> = Api::all(self.settings.cluster.client.clone());
         let object = manifest(objects::namespace(&self.settings.owner))?;
-        match timeout(crate::connect::CALL_TIMEOUT, namespaces.create(&PostParams::default(), &object)).await {
-            Ok(Ok(_)) => {
-                self.created = true;
-                Ok(())
+        // Noted before it is asked for: one that was made while nobody waited any more is taken away as well.
+        self.created = true;
+        match timeout(crate::connect::CALL_TIMEOUT, namespaces.create(&PostParams::default(), &object)).await
+        {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                self.created = false;
+                if code(&error) == Some(409) {
+                    return Err(ClusterError::Backend(format!(
+                        "namespace {name} exists already, and a run needs one of its own; name another with \
+                         --namespace, or remove what an interrupted run left with `loadgen cleanup --all`"
+                    )));
+                }
+                Err(crate::connect::failed(&format!("create namespace {name}"), &error))
             }
-            Ok(Err(error)) if code(&error) == Some(409) => Err(ClusterError::Backend(format!(
-                "namespace {name} exists already, and a run needs one of its own; name another with --namespace, or \
-                 remove what an interrupted run left with `loadgen cleanup --all`"
-            ))),
-            Ok(Err(error)) => Err(crate::connect::failed(&format!("create namespace {name}"), &error)),
-            // It may have been made all the same.
             Err(_) => {
-                self.created = true;
                 Err(ClusterError::Backend(format!("failed to create namespace {name}: no answer in time")))
             }
         }
     }
 
-    /// Creates the workload and the agents, and waits until every replica is Ready and named by the slices.
-    ///
-    /// # Errors
-    /// What is not ready in time, or cannot ever be.
-    pub async fn deploy(&mut self, ready_timeout: Duration) -> Result<Vec<Agent>, ClusterError> {
+    async fn set_up(&mut self, ready_timeout: Duration) -> Result<Vec<Agent>, ClusterError> {
         let min_ready = Duration::from_secs(u64::from(self.settings.arm.workload.min_ready_seconds));
         self.ready_timeout = ready_timeout + min_ready;
         self.create_namespace().await?;
@@ -162,13 +167,20 @@ impl KubeCluster {
         let port = spec.ports.iter().flatten().next().and_then(|port| u16::try_from(port.port).ok());
         match (ip, port) {
             (Some(ip), Some(port)) => Ok(SocketAddr::new(ip, port)),
-            _ => Err(ClusterError::Backend(format!("Service {} has no cluster IP to send load to", objects::WEB))),
+            _ => Err(ClusterError::Backend(format!(
+                "Service {} has no cluster IP to send load to",
+                objects::WEB
+            ))),
         }
     }
 
     /// Waits until all replicas are Ready, of one template, and named by the slices. `before` is the template that
     /// they must not be of any more.
-    pub(crate) async fn until_complete(&self, limit: Duration, before: Option<&str>) -> Result<(), ClusterError> {
+    pub(crate) async fn until_complete(
+        &self,
+        limit: Duration,
+        before: Option<&str>,
+    ) -> Result<(), ClusterError> {
         let deadline = Instant::now() + limit;
         let mut views = self.watcher.views.clone();
         let replicas = usize::try_from(self.settings.arm.workload.replicas).unwrap_or(usize::MAX);
@@ -177,7 +189,10 @@ impl KubeCluster {
             match look {
                 Ok(Look::Met(())) => break,
                 Ok(Look::NotYet(last_state)) => {
-                    if timeout(deadline.saturating_duration_since(Instant::now()), views.changed()).await.is_err() {
+                    if timeout(deadline.saturating_duration_since(Instant::now()), views.changed())
+                        .await
+                        .is_err()
+                    {
                         let last_state = self.explain(last_state).await;
                         return Err(ClusterError::NotReady { timeout: limit, last_state });
                     }
@@ -190,9 +205,9 @@ impl KubeCluster {
 
     /// The controllers agree: what `kubectl rollout status` waits for.
     async fn until_observed(&self, limit: Duration) -> Result<(), ClusterError> {
-        let deployments: Api<Deployment> = self.api();
+        let deployments = &self.api::<Deployment>();
         let wanted = i32::try_from(self.settings.arm.workload.replicas).unwrap_or(i32::MAX);
-        wait::until(limit, async || {
+        wait::until(limit, || async move {
             let deployment = call("look at the Deployment", deployments.get(objects::WEB)).await?;
             let status = deployment.status.unwrap_or_default();
             let is = |value: Option<i32>| value.unwrap_or(0) == wanted;
@@ -242,11 +257,11 @@ impl KubeCluster {
 
     /// The agents' pods once they run, by their index.
     async fn agents(&self, limit: Duration) -> Result<Vec<Agent>, ClusterError> {
-        let pods: Api<Pod> = self.api();
-        let selector = ListParams::default().labels(&objects::agent_selector(&self.settings.owner));
+        let pods = &self.api::<Pod>();
+        let selector = &ListParams::default().labels(&objects::agent_selector(&self.settings.owner));
         let wanted = usize::try_from(self.settings.agents).unwrap_or(usize::MAX);
-        let mut agents = wait::until(limit, async || {
-            let listed = call("look for the agents", pods.list(&selector)).await?;
+        let mut agents = wait::until(limit, || async move {
+            let listed = call("look for the agents", pods.list(selector)).await?;
             let mut running = Vec::new();
             for pod in &listed {
                 if let Some(problem) = cannot_start(pod) {
@@ -280,20 +295,62 @@ impl KubeCluster {
     /// What the API server can add to a state that lasts: the reason why no pod was even made.
     async fn explain(&self, state: String) -> String {
         let deployments: Api<Deployment> = self.api();
-        let Ok(found) = call("look at the Deployment", deployments.get(objects::WEB)).await else { return state };
+        let Ok(found) = call("look at the Deployment", deployments.get(objects::WEB)).await else {
+            return state;
+        };
         let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
-        let failure = conditions.into_iter().find(|one| one.type_ == "ReplicaFailure" && one.status == "True");
+        let failure =
+            conditions.into_iter().find(|one| one.type_ == "ReplicaFailure" && one.status == "True");
         match failure.and_then(|one| one.message) {
             Some(message) => format!("{state}; {message}"),
             None => state,
         }
     }
 
-    /// Does what the scenario says, and waits until it is over.
-    ///
-    /// # Errors
-    /// It is refused, or the workload does not become whole again.
-    pub async fn disrupt(&mut self, disruption: &Disruption) -> Result<(), ClusterError> {
+    /// The agents that [`Cluster::deploy`](::cluster::Cluster::deploy) brought up.
+    pub fn take_agents(&mut self) -> Vec<Agent> {
+        std::mem::take(&mut self.agents)
+    }
+
+    /// Where the arm's events go.
+    #[must_use]
+    pub fn emitter(&self) -> Emitter {
+        self.settings.emitter.clone()
+    }
+
+    /// The number of a node among those of the cluster.
+    #[must_use]
+    pub fn node_number(&self, node: &str) -> u8 {
+        let position = self.settings.cluster.nodes.iter().position(|name| name == node);
+        position.and_then(|position| u8::try_from(position).ok()).unwrap_or(u8::MAX)
+    }
+
+    /// Finds pods by name, for as long as the watches last.
+    #[must_use]
+    pub fn pod_names(&self) -> PodNames {
+        PodNames(self.watcher.views.clone())
+    }
+}
+
+/// Pods by name.
+#[derive(Debug, Clone)]
+pub struct PodNames(tokio::sync::watch::Receiver<Views>);
+
+impl PodNames {
+    /// The pod of this name.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<PodId> {
+        self.0.borrow().iter().find(|(_, view)| view.name == name).map(|(id, _)| *id)
+    }
+}
+
+impl ::cluster::Cluster for KubeCluster {
+    async fn deploy(&mut self, ready_timeout: Duration) -> Result<(), ClusterError> {
+        self.agents = self.set_up(ready_timeout).await?;
+        Ok(())
+    }
+
+    async fn disrupt(&mut self, disruption: &Disruption) -> Result<(), ClusterError> {
         self.settings.emitter.emit(Event::DisruptionStarted { kind: disruption.as_str().to_owned() });
         self.act(disruption).await?;
         self.until_settled().await?;
@@ -301,11 +358,7 @@ impl KubeCluster {
         Ok(())
     }
 
-    /// Takes everything away again.
-    ///
-    /// # Errors
-    /// Something is left.
-    pub async fn teardown(mut self) -> Result<(), ClusterError> {
+    async fn teardown(mut self) -> Result<(), ClusterError> {
         let cluster = self.settings.cluster.clone();
         let uncordoned = match self.cordoned.take() {
             Some(node) => cluster.uncordon(&node).await,
@@ -328,7 +381,9 @@ impl KubeCluster {
 /// Whether the pods are as they should be; an error if they can never be.
 fn look(views: &Views, replicas: usize, before: Option<&str>) -> Result<Look<()>, ClusterError> {
     let live: Vec<&View> = views.values().filter(|view| !view.terminating && !view.gone).collect();
-    if let Some(view) = live.iter().find(|view| view.waiting.as_ref().is_some_and(|(reason, _)| is_hopeless(reason))) {
+    if let Some(view) =
+        live.iter().find(|view| view.waiting.as_ref().is_some_and(|(reason, _)| is_hopeless(reason)))
+    {
         let (reason, message) = view.waiting.clone().unwrap_or_default();
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         return Err(ClusterError::Start { pod: view.name.clone(), message: format!("{reason}: {message}") });

@@ -66,8 +66,8 @@ impl Cluster {
     }
 
     async fn until_gone(&self, name: &str) -> Result<(), ClusterError> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let gone = wait::until(GONE_WITHIN, async || {
+        let namespaces = &Api::<Namespace>::all(self.client.clone());
+        let gone = wait::until(GONE_WITHIN, || async move {
             let found = call("look for the namespace", namespaces.get_opt(name)).await?;
             Ok(match found.and_then(|namespace| namespace.status) {
                 None => Look::Met(()),

@@ -110,10 +110,7 @@ impl Clocks {
     ///
     /// # Errors
     /// The exchange's own.
-    pub async fn exchange<E>(
-        &self,
-        ask: impl Future<Output = Result<Reading, E>>,
-    ) -> Result<NodeClock, E> {
+    pub async fn exchange<E>(&self, ask: impl Future<Output = Result<Reading, E>>) -> Result<NodeClock, E> {
         let before = self.clock.now();
         let reading = ask.await?;
         Ok(NodeClock::from_exchange(self.anchor, before, reading, self.clock.now()))

@@ -45,8 +45,9 @@ impl Access {
     pub async fn connect(&self) -> Result<Cluster, ClusterError> {
         let config = self.config().await?;
         let server = config.cluster_url.to_string();
-        let client = Client::try_from(config)
-            .map_err(|error| ClusterError::Backend(format!("failed to set up a client for {server}: {}", line(&error))))?;
+        let client = Client::try_from(config).map_err(|error| {
+            ClusterError::Backend(format!("failed to set up a client for {server}: {}", line(&error)))
+        })?;
         let version = call(&format!("reach the API server at {server}"), client.apiserver_version()).await?;
         let mut cluster = Cluster { client, version: version.git_version, nodes: Vec::new() };
         cluster.nodes = cluster.schedulable_nodes().await?;
@@ -57,7 +58,11 @@ impl Access {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let config = if let Some(path) = &self.kubeconfig {
             let kubeconfig = Kubeconfig::read_from(path).map_err(|error| {
-                ClusterError::Backend(format!("failed to read kubeconfig {}: {}", path.display(), chain(&error)))
+                ClusterError::Backend(format!(
+                    "failed to read kubeconfig {}: {}",
+                    path.display(),
+                    chain(&error)
+                ))
             })?;
             self.known_context(&kubeconfig)?;
             Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| chain(&error))

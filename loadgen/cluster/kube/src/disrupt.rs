@@ -28,7 +28,11 @@ impl KubeCluster {
             Disruption::RolloutRestart => self.rollout().await,
             Disruption::DeletePods { count, every, grace_period_seconds, force } => {
                 let parameters = DeleteParams {
-                    grace_period_seconds: if *force { Some(0) } else { grace_period_seconds.and_then(|grace| u32::try_from(grace).ok()) },
+                    grace_period_seconds: if *force {
+                        Some(0)
+                    } else {
+                        grace_period_seconds.and_then(|grace| u32::try_from(grace).ok())
+                    },
                     ..DeleteParams::default()
                 };
                 for turn in 0..*count {
@@ -122,7 +126,8 @@ impl KubeCluster {
         loop {
             match pods.evict(&view.name, &dry).await {
                 Err(error) if code(&error) == Some(429) => {
-                    let text = format!("the eviction of {} was refused by the budget, as it must be", view.name);
+                    let text =
+                        format!("the eviction of {} was refused by the budget, as it must be", view.name);
                     self.settings.emitter.emit(Event::Note { pod: None, text });
                     return Ok(());
                 }
@@ -144,7 +149,9 @@ impl KubeCluster {
             match pods.evict(&view.name, &EvictParams::default()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if code(&error) == Some(404) => return Ok(()),
-                Err(error) if code(&error) == Some(429) && Instant::now() < deadline => sleep(EVICT_AGAIN).await,
+                Err(error) if code(&error) == Some(429) && Instant::now() < deadline => {
+                    sleep(EVICT_AGAIN).await
+                }
                 Err(error) => return Err(failed(&format!("evict pod {}", view.name), &error)),
             }
         }
@@ -165,7 +172,8 @@ impl KubeCluster {
         let available = self.available();
         let on = |node: &str| available.iter().filter(|view| view.node == node).count();
         let node = available.iter().map(|view| view.node.clone()).max_by_key(|node| on(node));
-        let node = node.ok_or_else(|| ClusterError::Backend("no pod is ready whose node could be drained".to_owned()))?;
+        let node = node
+            .ok_or_else(|| ClusterError::Backend("no pod is ready whose node could be drained".to_owned()))?;
         self.cordon(&node).await?;
         for view in available.iter().filter(|view| view.node == node) {
             self.evict_one(view).await?;

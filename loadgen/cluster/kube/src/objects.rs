@@ -107,7 +107,11 @@ pub fn namespace(owner: &Owner) -> Result<Namespace, ManifestError> {
 ///
 /// # Errors
 /// See [`ManifestError`].
-pub fn server(owner: &Owner, workload: &Workload, image: &str) -> Result<(Deployment, Service), ManifestError> {
+pub fn server(
+    owner: &Owner,
+    workload: &Workload,
+    image: &str,
+) -> Result<(Deployment, Service), ManifestError> {
     let (deployment, service) = SERVER.split_once("\n---\n").unwrap_or((SERVER, ""));
     let mut deployment: Deployment = parse("Deployment", deployment)?;
     let mut service: Service = parse("Service", service)?;

@@ -119,7 +119,8 @@ impl Observer {
         let ready = is_ready(pod);
         if ready != known.view.ready {
             known.view.ready = ready;
-            events.push((at, if ready { Event::PodReady { pod: id } } else { Event::PodNotReady { pod: id } }));
+            events
+                .push((at, if ready { Event::PodReady { pod: id } } else { Event::PodNotReady { pod: id } }));
         }
         if terminating && !known.view.terminating {
             known.view.terminating = true;
@@ -252,9 +253,9 @@ impl Known {
     ) {
         let pod = PodId(self.id);
         let state = container.state.clone().unwrap_or_default();
-        self.view.waiting = state.waiting.map(|waiting| {
-            (waiting.reason.unwrap_or_default(), waiting.message.unwrap_or_default())
-        });
+        self.view.waiting = state
+            .waiting
+            .map(|waiting| (waiting.reason.unwrap_or_default(), waiting.message.unwrap_or_default()));
         let last = container.last_state.clone().and_then(|state| state.terminated);
         let restarted = container.restart_count > self.restarts;
         if let Some(end) = state.terminated.or_else(|| last.filter(|_| restarted))

@@ -95,8 +95,12 @@ impl Cluster {
     /// What is missing, each verb by name.
     pub async fn check(&self, needs: &[Need], namespace: &str) -> Result<(), ClusterError> {
         let answers = try_join_all(needs.iter().map(|need| self.permits(*need, namespace))).await?;
-        let missing: Vec<String> =
-            needs.iter().zip(answers).filter(|(_, permitted)| !permitted).map(|(need, _)| need.to_string()).collect();
+        let missing: Vec<String> = needs
+            .iter()
+            .zip(answers)
+            .filter(|(_, permitted)| !permitted)
+            .map(|(need, _)| need.to_string())
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -126,7 +130,12 @@ impl Cluster {
     /// Nodes that take pods. Where they may not be listed there are none to name, and the run says so later.
     pub(crate) async fn schedulable_nodes(&self) -> Result<Vec<String>, ClusterError> {
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let listed = match tokio::time::timeout(crate::connect::CALL_TIMEOUT, nodes.list(&ListParams::default())).await {
+        let listed = match tokio::time::timeout(
+            crate::connect::CALL_TIMEOUT,
+            nodes.list(&ListParams::default()),
+        )
+        .await
+        {
             Ok(Ok(listed)) => listed.items,
             // The check of permissions names the verb.
             Ok(Err(error)) if crate::connect::code(&error) == Some(403) => Vec::new(),

@@ -16,9 +16,9 @@ pub(crate) enum Look<T> {
 }
 
 /// Looks until the condition is met, `look` fails, or the time is over.
-pub(crate) async fn until<T, F>(limit: Duration, mut look: F) -> Result<T, ClusterError>
+pub(crate) async fn until<T, F>(limit: Duration, mut look: impl FnMut() -> F) -> Result<T, ClusterError>
 where
-    F: AsyncFnMut() -> Result<Look<T>, ClusterError>,
+    F: Future<Output = Result<Look<T>, ClusterError>>,
 {
     let deadline = Instant::now() + limit;
     loop {

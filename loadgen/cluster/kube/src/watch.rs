@@ -111,8 +111,10 @@ impl Watching {
         let about_pods = watcher::Config::default().fields("involvedObject.kind=Pod");
         let client = || self.settings.client.clone();
         let mut pods = pin!(lasting(watcher(Api::<Pod>::namespaced(client(), namespace), web)));
-        let mut slices = pin!(lasting(watcher(Api::<EndpointSlice>::namespaced(client(), namespace), slices)));
-        let mut events = pin!(lasting(watcher(Api::<CoreEvent>::namespaced(client(), namespace), about_pods)));
+        let mut slices =
+            pin!(lasting(watcher(Api::<EndpointSlice>::namespaced(client(), namespace), slices)));
+        let mut events =
+            pin!(lasting(watcher(Api::<CoreEvent>::namespaced(client(), namespace), about_pods)));
         loop {
             tokio::select! {
                 Some(pod) = pods.next() => self.on_pod(pod),

@@ -293,9 +293,10 @@ impl Pod {
     async fn on_exited(&mut self, code: Option<i32>, signal: Option<i32>, mono_ns: u64) -> bool {
         self.ended = true;
         let pod = self.spec.id;
-        self.spec
-            .emitter
-            .emit_at(self.spec.emitter.clock().stamp(mono_ns), Event::Exited { pod, code, signal, inferred: false });
+        self.spec.emitter.emit_at(
+            self.spec.emitter.clock().stamp(mono_ns),
+            Event::Exited { pod, code, signal, inferred: false },
+        );
         self.sweep();
         self.reap().await;
         if self.termination.is_some() {

@@ -53,7 +53,8 @@ fn after_failed_hook(pod: &PodFacts) -> &'static str {
     let before = |edge: Option<u64>| exited.is_some_and(|exited| edge.is_none_or(|edge| exited <= edge));
     // A SIGTERM before the hook's end was not the kubelet's, which waits for it.
     let foreign = sigterm.zip(hook_ended).is_some_and(|(sigterm, ended)| sigterm < ended);
-    if (foreign || before(sigterm)) && before(hook_ended.map(|ended| ended.saturating_add(NOTICED_WITHIN_NS))) {
+    if (foreign || before(sigterm)) && before(hook_ended.map(|ended| ended.saturating_add(NOTICED_WITHIN_NS)))
+    {
         return "the container ended while preStop ran";
     }
     if sigterm.is_none() {

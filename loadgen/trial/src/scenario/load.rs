@@ -209,9 +209,15 @@ fn delete_pods(raw: &RawDeletePods, replicas: u32) -> Result<Disruption, Problem
     match raw.grace_period_seconds {
         // kubectl's own rule: without --force a grace of 0 is one of 1.
         Some(0) if !force => {
-            return Err(Problem::value(grace, "0 deletes at once only with force: true", "1 to 3600, or force"));
+            return Err(Problem::value(
+                grace,
+                "0 deletes at once only with force: true",
+                "1 to 3600, or force",
+            ));
         }
-        Some(1..) if force => return Err(Problem::value(grace, "a forced delete has no grace", "0, or leaving it out")),
+        Some(1..) if force => {
+            return Err(Problem::value(grace, "a forced delete has no grace", "0, or leaving it out"));
+        }
         _ => {}
     }
     Ok(Disruption::DeletePods {

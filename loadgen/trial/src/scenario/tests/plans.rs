@@ -117,7 +117,12 @@ fn built_in_scenarios_state_the_defaults_and_a_pre_stop_sleep() {
         (ROLLING_RESTART, Disruption::RolloutRestart),
         (
             DELETE_POD,
-            Disruption::DeletePods { count: 1, every: Duration::from_secs(1), grace_period_seconds: None, force: false },
+            Disruption::DeletePods {
+                count: 1,
+                every: Duration::from_secs(1),
+                grace_period_seconds: None,
+                force: false,
+            },
         ),
     ] {
         let plan = plan(yaml, &Overrides::default());
@@ -184,7 +189,10 @@ fn setting_one_variant_replaces_the_other() {
     let arm = plan(yaml, &overrides(&set, &[])).arms[0].clone();
     assert_eq!(arm.workload.lifecycle.pre_stop, Some(Handler::Sleep { seconds: 4 }));
     let every = Duration::from_secs(1);
-    assert_eq!(arm.disruption, Disruption::DeletePods { count: 2, every, grace_period_seconds: None, force: false });
+    assert_eq!(
+        arm.disruption,
+        Disruption::DeletePods { count: 2, every, grace_period_seconds: None, force: false }
+    );
     let whole = ["disruption={deletePods: {count: 2}}"];
     assert_eq!(plan(ROLLING_RESTART, &overrides(&whole, &[])).arms[0].disruption, arm.disruption);
 }

@@ -8,8 +8,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use cluster::Emitter;
-use trial::event::Event;
+use clock::Clock;
+use trial::time::Stamp;
 
 /// How often it beats.
 const EVERY: Duration = Duration::from_millis(20);
@@ -19,36 +19,35 @@ const STALL: Duration = Duration::from_millis(150);
 
 /// The beating thread.
 #[derive(Debug)]
-pub(super) struct Heartbeat {
+pub struct Heartbeat {
     stop: SyncSender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Heartbeat {
-    /// Starts it.
+    /// Starts it. `stalled` is told when a stall was over and how many nanoseconds it had lasted.
     ///
     /// # Errors
     /// No thread could be started.
-    pub(super) fn start(emitter: Emitter) -> io::Result<Self> {
+    pub fn start(clock: Clock, mut stalled: impl FnMut(Stamp, u64) + Send + 'static) -> io::Result<Self> {
         let (stop, stopped) = mpsc::sync_channel(1);
         let thread = thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
-            let mut last = emitter.clock().now();
+            let mut last = clock.now();
             while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                let now = emitter.clock().now();
+                let now = clock.now();
                 let late = now.saturating_since(last).saturating_sub(EVERY);
                 if late >= STALL {
-                    let for_ns = u64::try_from(late.as_nanos()).unwrap_or(u64::MAX);
-                    emitter.emit_at(now, Event::Stalled { for_ns });
+                    stalled(now, u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
                 }
-                // A full queue holds up the emitter, and so this thread: that is no stall of the process.
-                last = emitter.clock().now();
+                // Whoever is told may be slow to take it, which is no stall of the process.
+                last = clock.now();
             }
         })?;
         Ok(Self { stop, thread })
     }
 
     /// Ends it, so that no event comes after the recording's end.
-    pub(super) fn stop(self) {
+    pub fn stop(self) {
         let _ended = self.stop.try_send(());
         let _panicked = self.thread.join();
     }

@@ -1,0 +1,148 @@
+//! Flags of everything that talks to a cluster, and `loadgen check`.
+
+use std::path::PathBuf;
+
+use clock::{Anchor, Clock};
+use cluster::ClusterError;
+use cluster_kube::clocks::Clocks;
+use cluster_kube::objects::Images;
+use cluster_kube::{Access, preflight};
+use trial::plan::Plan;
+
+use crate::conductor::remote::{Place, namespace_of};
+use crate::exit_code::ExitCode;
+
+/// Agents of an arm: their numbers are a byte in each record.
+const MOST_AGENTS: i64 = 100;
+
+/// Which cluster.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ClusterArgs {
+    /// Kube: the context of the kubeconfig, if not the current one
+    #[arg(long, value_name = "C")]
+    context: Option<String>,
+    /// Kube: the kubeconfig, if not $KUBECONFIG or ~/.kube/config
+    #[arg(long, value_name = "F")]
+    kubeconfig: Option<PathBuf>,
+}
+
+impl ClusterArgs {
+    pub(super) fn access(&self) -> Access {
+        Access { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
+    }
+
+    /// True if a cluster was named.
+    pub(super) const fn is_given(&self) -> bool {
+        self.context.is_some() || self.kubeconfig.is_some()
+    }
+}
+
+/// Flags of `loadgen run --on kube`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Kube: the namespace that the run makes and takes away; by default drainproof- and the run's id
+    #[arg(long, value_name = "NS")]
+    namespace: Option<String>,
+    /// Kube: so many agents send the load, spread over the nodes
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MOST_AGENTS))]
+    agents: u32,
+    /// Kube: the image of the pods under test
+    #[arg(
+        long,
+        env = "DRAINPROOF_SERVER_IMAGE",
+        value_name = "IMAGE",
+        default_value = "drainproof/server:dev"
+    )]
+    server_image: String,
+    /// Kube: the image of the agents
+    #[arg(
+        long,
+        env = "DRAINPROOF_LOADGEN_IMAGE",
+        value_name = "IMAGE",
+        default_value = "drainproof/loadgen:dev"
+    )]
+    loadgen_image: String,
+}
+
+impl RunArgs {
+    /// Connects, and asks for every permission that the plan takes; makes nothing.
+    pub(super) async fn place(
+        &self,
+        plan: &Plan,
+        run: &str,
+        (clock, anchor): (Clock, Anchor),
+    ) -> Result<Place, ClusterError> {
+        let cluster = self.cluster.access().connect().await?;
+        let namespace = self.namespace.clone().unwrap_or_else(|| format!("drainproof-{run}"));
+        for (index, arm) in plan.arms.iter().enumerate() {
+            let arm_number = u16::try_from(index).unwrap_or(u16::MAX);
+            cluster.check(&preflight::needs(&arm.disruption), &namespace_of(&namespace, arm_number)).await?;
+        }
+        let images = Images { server: self.server_image.clone(), loadgen: self.loadgen_image.clone() };
+        Ok(Place { cluster, namespace, images, agents: self.agents, clocks: Clocks::new(clock, anchor) })
+    }
+}
+
+/// Flags of `loadgen check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// The namespace that a run would make
+    #[arg(long, value_name = "NS", default_value = "drainproof")]
+    namespace: String,
+}
+
+pub(super) fn check(arguments: &CheckArgs) -> ExitCode {
+    match super::block_on(checked(arguments)) {
+        Ok(Ok(text)) => super::print(&text),
+        Ok(Err(error)) => super::fail(&error),
+        Err(error) => super::fail(&format!("failed to start the runtime: {error}")),
+    }
+}
+
+/// Everything that any scenario takes, one disruption after the other.
+async fn checked(arguments: &CheckArgs) -> Result<String, ClusterError> {
+    use trial::settings::Disruption;
+    let cluster = arguments.cluster.access().connect().await?;
+    let mut lines = vec![
+        format!("API server {}", cluster.version),
+        format!("nodes that take pods: {}", cluster.nodes.join(", ")),
+    ];
+    cluster.check(&preflight::needs(&Disruption::RolloutRestart), &arguments.namespace).await?;
+    lines.push("permitted: to deploy, to load, to roll a Deployment, and to take everything away".to_owned());
+    let delete = Disruption::DeletePods {
+        count: 1,
+        every: std::time::Duration::ZERO,
+        grace_period_seconds: None,
+        force: false,
+    };
+    for disruption in
+        [delete, Disruption::Evict { count: 1 }, Disruption::Scale { to: 1 }, Disruption::DrainNode]
+    {
+        let line = match cluster.check(&preflight::needs(&disruption), &arguments.namespace).await {
+            Ok(()) => format!("permitted: disruption {}", disruption.as_str()),
+            Err(error) => format!("disruption {}: {error}", disruption.as_str()),
+        };
+        lines.push(line);
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+/// Undoes what runs left on a cluster. Without one that was named and none to be found there is nothing to undo.
+pub(super) fn cleanup(cluster: &ClusterArgs, run: Option<&str>) -> Result<Vec<String>, ClusterError> {
+    let given = cluster.is_given();
+    let undone = super::block_on(async {
+        match cluster.access().connect().await {
+            Ok(cluster) => cluster.cleanup(run).await,
+            Err(error) if given => Err(error),
+            Err(error) => {
+                tracing::info!("no cluster to clean up: {error}");
+                Ok(Vec::new())
+            }
+        }
+    });
+    undone.unwrap_or_else(|error| Err(ClusterError::Backend(format!("failed to start the runtime: {error}"))))
+}

@@ -1,0 +1,88 @@
+//! Load on the local backend: an engine of this process, and the rules of a virtual node as its route.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::Emitter;
+use cluster_local::process::Isolation;
+use cluster_local::{LocalCluster, Settings};
+use engine::{Direct, Engine, EngineConfig, Named, Pick, Route};
+use trial::id::ArmId;
+use trial::plan::Arm;
+use trial::scenario::redact;
+use trial::settings::Target;
+
+use super::arm::{Drive, Driven, Load, resolve};
+use super::{Processes, RunError, Shared};
+use crate::recorder::Rows;
+
+/// From the last preparation to the first slot.
+const LEAD: Duration = Duration::from_millis(50);
+/// The node that load comes from.
+const LOAD_NODE: usize = 0;
+
+pub(super) fn settings(
+    shared: &Shared,
+    id: ArmId,
+    arm: &Arm,
+    emitter: Emitter,
+    (executable, isolation): (&Path, Isolation),
+    processes: &Processes,
+) -> Settings {
+    Settings {
+        run: shared.conductor.run.clone(),
+        arm: arm.clone(),
+        number: id.0,
+        seed: shared.seed.wrapping_mul(31).wrapping_add(u64::from(id.0)),
+        executable: executable.to_owned(),
+        isolation,
+        spawner: processes.spawner.clone(),
+        guard: Arc::clone(&processes.guard),
+        emitter,
+    }
+}
+
+impl Drive for LocalCluster {
+    async fn drive(
+        &mut self,
+        shared: &Shared,
+        id: ArmId,
+        arm: &Arm,
+        rows: &Rows,
+    ) -> Result<Driven, RunError> {
+        let clock = shared.conductor.clock;
+        let start = clock.now() + LEAD;
+        let route = route(arm, self)?;
+        let config = EngineConfig::new(clock, arm.load.clone(), shared.arm_seed(id), start, route);
+        let engine = Engine::spawn(config, rows.sender.clone())
+            .map_err(|source| RunError::Engine { arm: arm.name.clone(), source })?;
+        Ok(Driven { start, load: Load::Engine(Arc::new(engine)) })
+    }
+}
+
+fn route(arm: &Arm, cluster: &LocalCluster) -> Result<Arc<dyn Route>, RunError> {
+    if let Target::Url(url) = &arm.load.target {
+        let address = resolve(url).map_err(|reason| RunError::Target {
+            arm: arm.name.clone(),
+            url: redact::url(url),
+            reason,
+        })?;
+        let names = Arc::clone(cluster.names());
+        // Who answers behind somebody else's address, only the answer tells.
+        return Ok(Arc::new(Named {
+            route: Direct(address),
+            pods: move |name: &str| names.load().get(name).copied(),
+        }));
+    }
+    let Some(table) = cluster.tables().get(LOAD_NODE).cloned() else {
+        return Ok(Arc::new(|_| Pick::Rejected));
+    };
+    Ok(Arc::new(move |random| {
+        table.load().pick(random).map_or(Pick::Rejected, |endpoint| Pick::To {
+            pod: endpoint.pod,
+            address: endpoint.address,
+            fallback: endpoint.fallback,
+        })
+    }))
+}
