@@ -232,7 +232,11 @@ fn start(shared: &Shared, at: At) -> Result<(), String> {
     let plan = state.plan.clone().ok_or("there is no plan")?;
     let clock = Clock::with_epoch(plan.epoch_mono_ns);
     let names = state.names.clone();
-    let route = Arc::new(Named { route: Direct(plan.target), pods: move |name: &str| names.id(name) });
+    let route = Arc::new(Named {
+        route: Direct(plan.target),
+        pods: move |name: &str| names.id(name),
+        sticky: plan.sticky,
+    });
     let mut config = EngineConfig::new(clock, plan.load, plan.seed, clock.stamp(at.mono_ns), route);
     (config.agent, config.node) = (plan.agent, NodeId(plan.node));
     let (rows, inbox) = sync_channel(CHUNKS);

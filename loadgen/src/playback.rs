@@ -58,19 +58,22 @@ pub fn report(directory: &Path) -> Result<Report, PlaybackError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(source) => return Err(PlaybackError::Read { path: events_path, source }),
     };
-    let (events, mut complaints) = parse_events(&text);
-    let parts = parts(&directory)?;
-    let mut rows = Vec::with_capacity(parts.len());
-    // Parts are looked at before the analysis begins, one after the other, so that one damaged part is a complaint
-    // and memory holds one part at a time.
-    for (arm, path) in parts {
+    let (events, complaints) = parse_events(&text);
+    let mut analysis = Analysis::new(&header, &events, complaints);
+    let mut whole = Vec::new();
+    // Each part is read twice, one after the other: first for what only all of them together tell (and so that a damaged
+    // one is a complaint), then to be counted. So memory holds one part at a time.
+    for (arm, path) in parts(&directory)? {
         match read_part(&path) {
-            Ok(_) => rows.push((arm, path)),
-            Err(reason) => complaints.push(format!("{}: {reason}", file_name(&path))),
+            Ok(records) => {
+                analysis.survey(arm, &records);
+                whole.push((arm, path));
+            }
+            Err(reason) => analysis.complain(format!("{}: {reason}", file_name(&path))),
         }
     }
-    let mut analysis = Analysis::new(&header, &events, complaints);
-    for (arm, path) in rows {
+    analysis.surveyed();
+    for (arm, path) in whole {
         if let Ok(records) = read_part(&path) {
             analysis.add(arm, &records);
         }

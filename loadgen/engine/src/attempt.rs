@@ -173,6 +173,9 @@ impl Attempt {
         let failure = match connection.sender.send_request(request).await {
             Ok(response) => match self.receive(response, &body, worker).await {
                 Ok(class) => {
+                    if connection.destination.pod.known().is_none() && worker.route.is_sticky() {
+                        connection.destination.pod = self.record.get().pod;
+                    }
                     let reusable = self.is_reusable(&connection, class);
                     self.left.replace(Some(Left { connection, seat, reusable }));
                     return Sent::Ended(Ending::Answered(class));

@@ -17,6 +17,12 @@ pub trait Route: Send + Sync + 'static {
     fn pod_named(&self, _name: &str) -> Option<PodId> {
         None
     }
+
+    /// True if whatever answers on a connection answers all of it: so with a Service, whose rules choose once a
+    /// connection, but not with a proxy that speaks HTTP.
+    fn is_sticky(&self) -> bool {
+        false
+    }
 }
 
 /// Closures are routes.
@@ -67,6 +73,8 @@ pub struct Named<R, N> {
     pub route: R,
     /// From a name to its pod.
     pub pods: N,
+    /// See [`Route::is_sticky`].
+    pub sticky: bool,
 }
 
 impl<R: Route, N: Fn(&str) -> Option<PodId> + Send + Sync + 'static> Route for Named<R, N> {
@@ -76,5 +84,9 @@ impl<R: Route, N: Fn(&str) -> Option<PodId> + Send + Sync + 'static> Route for N
 
     fn pod_named(&self, name: &str) -> Option<PodId> {
         (self.pods)(name)
+    }
+
+    fn is_sticky(&self) -> bool {
+        self.sticky
     }
 }

@@ -73,6 +73,7 @@ fn route(arm: &Arm, cluster: &LocalCluster) -> Result<Arc<dyn Route>, RunError> 
         return Ok(Arc::new(Named {
             route: Direct(address),
             pods: move |name: &str| names.load().get(name).copied(),
+            sticky: false,
         }));
     }
     let Some(table) = cluster.tables().get(LOAD_NODE).cloned() else {

@@ -111,6 +111,7 @@ impl Drive for KubeCluster {
                 agent: agent.number,
                 node: self.node_number(&agent.node),
                 target,
+                sticky: arm.load.target == Target::Service,
                 epoch_mono_ns: clock.to_mono(Stamp::ZERO),
             };
             agent.plan(&plan).await.map_err(lost)?;

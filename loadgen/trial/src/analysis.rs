@@ -25,6 +25,7 @@ mod evidence;
 mod lane;
 mod notes;
 mod outages;
+mod reach;
 pub(crate) mod text;
 mod timeline;
 mod trials;
@@ -72,6 +73,24 @@ impl<'a> Analysis<'a> {
             strays: 0,
             last_event: sorted.last().map(|event| event.at_ns.as_nanos()),
         }
+    }
+
+    /// What could not be read of the recording, found while it is read: any makes the run inconclusive.
+    pub fn complain(&mut self, complaint: String) {
+        self.complaints.push(complaint);
+    }
+
+    /// Looks at a chunk of an arm's records before any is added: some edges are known from records alone, and each
+    /// record is judged by the edges of all. To be called for every chunk, in any order, then [`Analysis::surveyed`].
+    pub fn survey(&mut self, arm: ArmId, records: &[Record]) {
+        if let Some(arm) = self.arms.get_mut(usize::from(arm.0)) {
+            records.iter().for_each(|record| arm.survey(record));
+        }
+    }
+
+    /// Every chunk was looked at.
+    pub fn surveyed(&mut self) {
+        self.arms.iter_mut().for_each(Arm::surveyed);
     }
 
     /// Adds a chunk of an arm's records, in any order.

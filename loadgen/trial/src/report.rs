@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::Role;
 
 /// Major and minor of the schema: a reader of 1.x reads every 1.y.
-pub const SCHEMA_VERSION: &str = "1.0";
+pub const SCHEMA_VERSION: &str = "1.1";
 
 /// The verdict on a run or an arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +116,27 @@ pub struct Arm {
     pub detection_floor_ns: Option<u64>,
     pub pods: Vec<Pod>,
     pub outages: Vec<Outage>,
+    /// Who sent the load, where agents did. Since 1.1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<Agent>,
+}
+
+/// An agent's share of an arm's load, as seen from its node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "named as in the schema")]
+pub struct Agent {
+    pub agent: u8,
+    pub node: String,
+    /// How far its wall clock was ahead; its times are already corrected by that.
+    pub clock_offset_ns: i64,
+    pub clock_uncertainty_ns: u64,
+    pub sent: u64,
+    pub failed: u64,
+    pub late: u64,
+    pub failures_by_class: BTreeMap<String, u64>,
+    /// From the first to the last failed or late request.
+    pub first_failure_ns: Option<u64>,
+    pub last_failure_ns: Option<u64>,
 }
 
 /// scheduled = sent + unsent; sent = ok + failed + late + interrupted. Faults of the measuring client are no failures

@@ -53,6 +53,8 @@ pub struct Plan {
     pub node: u8,
     /// Where connections go.
     pub target: SocketAddr,
+    /// Whether a connection leads to one pod for as long as it lives.
+    pub sticky: bool,
     /// The run's epoch on the agent's monotonic clock, nanoseconds.
     pub epoch_mono_ns: u64,
 }

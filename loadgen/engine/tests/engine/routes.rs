@@ -107,7 +107,7 @@ fn where_the_route_names_no_pod_the_answer_does() {
     let named = |name: &str| (name == "web-3").then_some(POD);
     let load_on = |kind| load(vec![lane(kind, 200.0)]);
     for kind in [LaneKind::New, LaneKind::Reused] {
-        let route = Arc::new(Named { route: Direct(server.address), pods: named });
+        let route = Arc::new(Named { route: Direct(server.address), pods: named, sticky: false });
         let (records, _) = Run::start(load_on(kind), route).finish(Duration::from_millis(200));
         for record in &records {
             let pod = if record.slot % 2 == 0 { POD } else { PodId::NONE };
@@ -116,7 +116,7 @@ fn where_the_route_names_no_pod_the_answer_does() {
     }
     // What the route knows, no answer changes; and without names nothing is known.
     let nine = Pick::To { pod: PodId(9), address: server.address, fallback: false };
-    let route = Arc::new(Named { route: move |_| nine, pods: named });
+    let route = Arc::new(Named { route: move |_| nine, pods: named, sticky: false });
     let (records, _) = Run::start(load_on(LaneKind::New), route).finish(Duration::from_millis(100));
     assert!(records.iter().all(|record| record.pod == PodId(9)));
     let (records, _) = Run::start(load_on(LaneKind::New), Arc::new(Direct(server.address)))

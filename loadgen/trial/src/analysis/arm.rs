@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::attribution::{Attribution, attribute, seen};
 use super::cause::Cause;
 use super::lane::{Lane, Outcome, Summary};
+use super::reach::Reach;
 use super::timeline::{self, PodFacts};
 use super::{ending, notes, text};
 use crate::event::{Event, TimedEvent};
@@ -40,6 +41,8 @@ pub(super) struct Arm<'a> {
     /// The earliest failures, by a key that does not depend on the order of chunks.
     first: BTreeMap<(u64, u8, u8, u64, u8), Record>,
     pub(super) hits: BTreeMap<PodId, Hits>,
+    reach: Reach,
+    agents: BTreeMap<u8, report::Agent>,
     after_disruption: u64,
     pub(super) evidence: Evidence,
 }
@@ -94,6 +97,8 @@ impl<'a> Arm<'a> {
             causes: BTreeMap::new(),
             first: BTreeMap::new(),
             hits: BTreeMap::new(),
+            reach: Reach::default(),
+            agents: BTreeMap::new(),
             after_disruption: 0,
             evidence: Evidence::default(),
         };
@@ -116,6 +121,21 @@ impl<'a> Arm<'a> {
                     sum.overflowed += overflowed;
                 }
             }
+            Event::AgentStarted { agent, node, clock_offset_ns, clock_uncertainty_ns } => {
+                let begun = report::Agent {
+                    agent: *agent,
+                    node: node.clone(),
+                    clock_offset_ns: *clock_offset_ns,
+                    clock_uncertainty_ns: *clock_uncertainty_ns,
+                    sent: 0,
+                    failed: 0,
+                    late: 0,
+                    failures_by_class: BTreeMap::new(),
+                    first_failure_ns: None,
+                    last_failure_ns: None,
+                };
+                self.agents.insert(*agent, begun);
+            }
             Event::DisruptionStarted { .. } => evidence.open_disruptions += 1,
             Event::RolloutStarted => evidence.open_rollouts += 1,
             Event::DisruptionEnded => evidence.open_disruptions = evidence.open_disruptions.saturating_sub(1),
@@ -131,6 +151,17 @@ impl<'a> Arm<'a> {
         }
     }
 
+    /// Looks at one record before all are counted: which pods new connections reached last.
+    pub(super) fn survey(&mut self, record: &Record) {
+        self.reach.add(record, &self.pods);
+    }
+
+    /// Every record was looked at.
+    pub(super) fn surveyed(&mut self) {
+        let nodes = self.nodes();
+        std::mem::take(&mut self.reach).settle(&mut self.pods, nodes);
+    }
+
     /// Counts one record.
     pub(super) fn add(&mut self, record: &Record) {
         self.evidence.recorded += 1;
@@ -144,6 +175,9 @@ impl<'a> Arm<'a> {
         let outcome = lane.add(record);
         if outcome == Outcome::Unsent {
             return;
+        }
+        if let Some(agent) = self.agents.get_mut(&record.agent) {
+            agent.sent += 1;
         }
         if record.pod.known().is_some_and(|pod| !self.pods.contains_key(&pod)) {
             self.evidence.unknown_pods += 1;
@@ -184,7 +218,8 @@ impl<'a> Arm<'a> {
         *self.by_routing.entry(found.routing.as_str().to_owned()).or_default() += 1;
         *self.causes.entry(cause).or_default() += 1;
         let seen = found.seen;
-        let hurt = if found.pod.is_some() { vec![record.pod] } else { found.candidates };
+        let whose = found.id;
+        let hurt = whose.map_or(found.candidates, |id| vec![id]);
         for id in hurt {
             let terminating = self.pods.get(&id).is_some_and(|pod| {
                 pod.deleted_at().is_some_and(|from| from <= seen)
@@ -194,8 +229,8 @@ impl<'a> Arm<'a> {
                 let hits = self.hits.entry(id).or_default();
                 hits.bad = true;
                 // Where the pod is not known, each candidate counts as hurt, but the request as nobody's.
-                hits.failed += u64::from(!late && record.pod == id);
-                hits.late += u64::from(late && record.pod == id);
+                hits.failed += u64::from(!late && whose == Some(id));
+                hits.late += u64::from(late && whose == Some(id));
             }
         }
         self.count(record, late, seen);
@@ -206,6 +241,14 @@ impl<'a> Arm<'a> {
     }
 
     fn count(&mut self, record: &Record, late: bool, seen: u64) {
+        if let Some(agent) = self.agents.get_mut(&record.agent) {
+            agent.failed += u64::from(!late);
+            agent.late += u64::from(late);
+            let class = if late { "late" } else { record.class.as_str() };
+            *agent.failures_by_class.entry(class.to_owned()).or_default() += 1;
+            agent.first_failure_ns = Some(agent.first_failure_ns.map_or(seen, |first| first.min(seen)));
+            agent.last_failure_ns = agent.last_failure_ns.max(Some(seen));
+        }
         let limit = self.header.plan.limits.schedule_lag;
         let in_lag = record.lag_ns().is_some_and(|lag| Duration::from_nanos(lag) <= limit);
         let stalled = self.stalls.iter().any(|(from, to)| record.intended.as_nanos() <= *to && *from <= seen);
@@ -290,6 +333,7 @@ impl<'a> Arm<'a> {
             detection_floor_ns: floor,
             pods: self.pods.iter().map(|(id, pod)| self.pod(pod, self.hits.get(id))).collect(),
             outages: self.lanes.iter().flat_map(|lane| lane.windows.report(lane.name())).collect(),
+            agents: self.agents.values().cloned().collect(),
         }
     }
 

@@ -15,6 +15,8 @@ pub(super) const EXIT_SLACK_NS: u64 = 5_000_000;
 #[derive(Debug)]
 pub(super) struct Attribution<'a> {
     pub(super) pod: Option<&'a PodFacts>,
+    /// Its number.
+    pub(super) id: Option<PodId>,
     /// Where the pod is not known: those whose state fits.
     pub(super) candidates: Vec<PodId>,
     pub(super) phase: PodPhase,
@@ -80,13 +82,19 @@ pub(super) fn attribute<'a>(
     let (seen, began) = (seen(record), started(record));
     let moment = if shows_late(record.class) { began } else { seen };
     let rejected = record.flags.has(Flags::REJECTED);
-    let pod = record.pod.known().and_then(|id| pods.get(&id)).filter(|_| !rejected);
+    let known = record.pod.known().filter(|id| !rejected && pods.contains_key(id));
+    let candidates = if known.is_some() { vec![] } else { candidates(pods, record, moment) };
+    // Where only one pod can have done it, it did.
+    let only = match candidates[..] {
+        [only] if !rejected && shows_its_pod(record.class, pods.get(&only), moment) => Some(only),
+        _ => None,
+    };
+    let id = known.or(only);
+    let pod = id.and_then(|id| pods.get(&id));
     let Some(facts) = pod else {
-        let candidates: Vec<_> =
-            pods.iter().filter(|(_, pod)| pod.is_terminating(moment)).map(|(id, _)| *id).collect();
         let routing = if rejected { Routing::Removed } else { Routing::Unknown };
         let phase = common_phase(candidates.iter().filter_map(|id| pods.get(id)), moment);
-        return Attribution { pod, candidates, phase, routing, seen, moment, nearest: None };
+        return Attribution { pod, id, candidates, phase, routing, seen, moment, nearest: None };
     };
     let exit_is_behind = is_cut(record.class)
         && facts
@@ -98,7 +106,32 @@ pub(super) fn attribute<'a>(
         .min_by_key(|(_, at)| at.abs_diff(moment))
         .map(|(name, at)| (name, moment.wrapping_sub(at).cast_signed()));
     let routing = routing(facts, node, record, began);
-    Attribution { pod, candidates: vec![], phase: facts.phase(moment), routing, seen, moment, nearest }
+    Attribution { pod, id, candidates: vec![], phase: facts.phase(moment), routing, seen, moment, nearest }
+}
+
+/// Pods that may have failed a request of which nobody knows where it went: those that were terminating; of these,
+/// where a connection was not even made, those that no longer took any.
+fn candidates(pods: &BTreeMap<PodId, PodFacts>, record: &Record, moment: u64) -> Vec<PodId> {
+    let terminating = || pods.iter().filter(|(_, pod)| pod.is_terminating(moment));
+    let took_none: Vec<PodId> = terminating()
+        .filter(|(_, pod)| is_no_connection(record.class) && takes_no_connection(pod.phase(moment)))
+        .map(|(id, _)| *id)
+        .collect();
+    if took_none.is_empty() { terminating().map(|(id, _)| *id).collect() } else { took_none }
+}
+
+const fn is_no_connection(class: Class) -> bool {
+    matches!(class, Class::ConnectRefused | Class::ConnectTimeout | Class::ConnectUnreachable)
+}
+
+const fn takes_no_connection(phase: PodPhase) -> bool {
+    matches!(phase, PodPhase::ListenerClosed | PodPhase::Exited | PodPhase::IpGone)
+}
+
+/// True for a failure that says by itself that a pod in this state was behind it.
+fn shows_its_pod(class: Class, pod: Option<&PodFacts>, moment: u64) -> bool {
+    let phase = pod.map_or(PodPhase::Unknown, |pod| pod.phase(moment));
+    (is_no_connection(class) || is_cut(class)) && takes_no_connection(phase)
 }
 
 /// The phase that all share; unknown where they differ or there is none.
