@@ -315,3 +315,6 @@ fn is_ready(pod: &Pod) -> bool {
 fn label(pod: &Pod, name: &str) -> String {
     pod.metadata.labels.as_ref().and_then(|labels| labels.get(name).cloned()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,6 +125,24 @@ fn where_the_route_names_no_pod_the_answer_does() {
 }
 
 #[test]
+fn where_a_connection_leads_to_one_pod_its_failures_are_that_pods() {
+    // Every connection has answered by then.
+    let cut = |slot: u64| if slot >= 60 { Fault::CloseBeforeAnswer } else { Fault::None };
+    let named = |name: &str| (name == "web-3").then_some(POD);
+    for sticky in [true, false] {
+        let server = FaultServer::start(cut);
+        let route = Arc::new(Named { route: Direct(server.address), pods: named, sticky });
+        let load = load(vec![lane(LaneKind::Reused, 200.0)]);
+        let (records, _) = Run::start(load, route).finish(Duration::from_millis(500));
+        let cut: Vec<&Record> =
+            records.iter().filter(|record| record.class == Class::WaitClosed && record.nth > 1).collect();
+        assert!(!cut.is_empty(), "kept connections were cut");
+        let pod = if sticky { POD } else { PodId::NONE };
+        assert!(cut.iter().all(|record| record.pod == pod), "sticky {sticky}: {cut:?}");
+    }
+}
+
+#[test]
 fn lanes_run_side_by_side_and_are_told_apart() {
     let server = FaultServer::start(|_slot| Fault::None);
     let lanes = LaneKind::ALL.map(|kind| lane(kind, 200.0)).to_vec();

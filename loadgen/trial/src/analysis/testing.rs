@@ -304,6 +304,10 @@ impl Recording {
     pub(crate) fn analyse(&self) -> Report {
         let mut analysis = Analysis::new(&self.header, &self.events, self.complaints.clone());
         for (arm, records) in &self.records {
+            records.chunks(5).for_each(|chunk| analysis.survey(ArmId(*arm), chunk));
+        }
+        analysis.surveyed();
+        for (arm, records) in &self.records {
             records.chunks(7).for_each(|chunk| analysis.add(ArmId(*arm), chunk));
         }
         analysis.finish()

@@ -1,6 +1,7 @@
 mod blind_spots;
 mod doubts;
 mod properties;
+mod remote;
 mod rules;
 mod symptoms;
 mod timeline;

@@ -1,0 +1,338 @@
+//! Whole runs on a real cluster. They need one: `DRAINPROOF_KUBECONFIG` names a kubeconfig with all rights on a cluster
+//! that is ours, with our images (`scripts/cluster up`, `scripts/image --load`). Without it nothing is tested here, and
+//! each test says so.
+
+#![cfg(feature = "kube")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test's way to fail")]
+
+// size: one test a way in which a run on a cluster can go, over the same few helpers.
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use common::{Ran, Run, Scratch, command, events, eventually, loadgen};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// The kubeconfig of the cluster, or nothing to test with.
+fn kubeconfig() -> Option<String> {
+    let found = std::env::var("DRAINPROOF_KUBECONFIG").ok().filter(|path| !path.is_empty());
+    if found.is_none() {
+        eprintln!("skipped: DRAINPROOF_KUBECONFIG names no cluster");
+    }
+    found
+}
+
+/// A short rollout of two pods, without control arms.
+const SHORT: &[&str] = &[
+    "--set",
+    "control=false",
+    "--set",
+    "workload.replicas=2",
+    "--set",
+    "settle={before: 2s, after: 2s}",
+    "--set",
+    "load.lanes={new: {rate: 200}, reused: {rate: 200, connections: 10}, slow: {rate: 10, delay: 1s}, post: {rate: 20}}",
+    "--set",
+    "limits={scheduleLag: 1s, detectionFloor: 3s}",
+    "--set",
+    "load.lateOver=3s",
+];
+
+fn on(kubeconfig: &str, more: &[&str]) -> Vec<String> {
+    let mut all =
+        vec!["run", "--on", "kube", "--quiet", "--kubeconfig", kubeconfig, "--ready-timeout", "60s"];
+    all.extend(SHORT);
+    all.extend(more);
+    all.into_iter().map(str::to_owned).collect()
+}
+
+fn run(scratch: &Scratch, name: &str, arguments: &[String]) -> Run {
+    let out = scratch.join(name);
+    let mut all: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    all.extend(["--out", out.to_str().unwrap()]);
+    let ran = loadgen(&all);
+    let report = fs::read(out.join("report.json"))
+        .unwrap_or_else(|error| panic!("no report: {error}; exit code {}; stderr: {}", ran.code, ran.stderr));
+    Run { ran, out, report: serde_json::from_slice(&report).unwrap() }
+}
+
+/// The cluster's own client, which is not ours.
+fn kubectl(kubeconfig: &str, arguments: &[&str]) -> String {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = if let Ok(program) = std::env::var("DRAINPROOF_KUBECTL") {
+        Command::new(program).args(["--kubeconfig", kubeconfig]).args(arguments).output()
+    } else {
+        Command::new(root.join("scripts/cluster")).arg("kubectl").args(arguments).output()
+    };
+    let ran: Ran = output.unwrap().into();
+    assert_eq!(ran.code, 0, "kubectl {arguments:?}: {}", ran.stderr);
+    ran.stdout
+}
+
+/// What is left of a run, as kubectl finds it by our labels.
+fn left(kubeconfig: &str, run: &str) -> String {
+    let kinds = "namespace,deployment,service,pod,job,networkpolicy,poddisruptionbudget,node";
+    kubectl(kubeconfig, &["get", kinds, "-A", "-l", &format!("drainproof/run={run}"), "--ignore-not-found"])
+}
+
+fn id(run: &Run) -> String {
+    run.report["run"]["id"].as_str().unwrap().to_owned()
+}
+
+fn assert_nothing_left(kubeconfig: &str, run: &Run) {
+    assert_eq!(left(kubeconfig, &id(run)), "", "left of run {}", id(run));
+}
+
+#[test]
+fn a_rollout_with_pre_stop_and_drain_drops_nothing_and_both_flows_are_seen() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let scratch = Scratch::new();
+    let run = run(&scratch, "default", &on(&kubeconfig, &[]));
+    assert_eq!((run.ran.code, run.verdict()), (0, "pass"), "{}", run.summary());
+    assert_eq!((run.count("failed"), run.count("late")), (0, 0));
+    assert_eq!(run.trial()["terminations"]["exposed"], 2, "{}", run.trial()["terminations"]);
+    assert_eq!(run.terminated().len(), 2);
+    for pod in run.terminated() {
+        let edge = |name: &str| {
+            pod["timeline"][format!("{name}_ns")].as_u64().unwrap_or_else(|| panic!("{name}: {pod}"))
+        };
+        // Each is told by a source of its own; two clocks lie between, so neighbours are given their uncertainty.
+        let order = ["t0", "sigterm", "listener_closed", "drained", "exited", "gone"];
+        for pair in order.windows(2) {
+            assert!(edge(pair[0]) <= edge(pair[1]) + 5_000_000, "{pair:?}: {pod}");
+        }
+        let hook = edge("sigterm") - edge("t0");
+        assert!(
+            (4_900_000_000..6_300_000_000).contains(&hook),
+            "preStop slept for 5 s, not {hook} ns: {pod}"
+        );
+        assert!(pod["clock_uncertainty_ns"].as_u64().unwrap() < 100_000_000, "{pod}");
+        let removed = pod["endpoint"].as_array().unwrap().iter().find(|node| !node["removed_ns"].is_null());
+        let removed =
+            removed.unwrap_or_else(|| panic!("no node's removal: {pod}"))["removed_ns"].as_u64().unwrap();
+        assert!(removed < edge("sigterm"), "the rules had changed when preStop was over: {pod}");
+    }
+    assert_nothing_left(&kubeconfig, &run);
+}
+
+#[test]
+fn a_server_that_exits_on_sigterm_fails_with_transport_errors_of_terminating_pods() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let scratch = Scratch::new();
+    let exits =
+        ["--set", "workload.server.onSigterm=exit", "--set", "workload.lifecycle=null", "--agents", "2"];
+    let run = run(&scratch, "exits", &on(&kubeconfig, &exits));
+    assert_eq!((run.ran.code, run.verdict()), (3, "fail"), "{}", run.summary());
+    let arm = run.trial();
+    assert_eq!(arm["failures_before_disruption"], 0);
+    for class in arm["failures_by_class"].as_object().unwrap().keys() {
+        let transport = ["connect-", "write-", "wait-", "body-"].iter().any(|stage| class.starts_with(stage));
+        assert!(transport, "{class}: {}", run.summary());
+    }
+    let deleted: Vec<&Value> = run.terminated().iter().map(|pod| &pod["name"]).collect();
+    for failure in arm["failures"].as_array().unwrap() {
+        let named: Vec<&Value> = match &failure["pod"] {
+            Value::Null => failure["candidates"].as_array().unwrap().iter().collect(),
+            pod => vec![pod],
+        };
+        assert!(!named.is_empty(), "nobody's: {failure}");
+        assert!(named.iter().all(|pod| deleted.contains(pod)), "not of a deleted pod: {failure}");
+    }
+    let agents = arm["agents"].as_array().unwrap();
+    let sum = |field: &str| agents.iter().map(|agent| agent[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((agents.len(), sum("sent"), sum("failed")), (2, run.count("sent"), run.count("failed")));
+    assert_nothing_left(&kubeconfig, &run);
+}
+
+fn disrupted(disruption: &str, terminations: u64, more: &[&str]) -> Option<Run> {
+    let kubeconfig = kubeconfig()?;
+    let scratch = Scratch::new();
+    let set = format!("disruption={disruption}");
+    let mut arguments = vec!["--set", &set, "--set", "expect={failed: any, late: any}"];
+    arguments.extend(more);
+    let run = run(&scratch, "out", &on(&kubeconfig, &arguments));
+    assert_eq!((run.ran.code, run.verdict()), (0, "pass"), "{}", run.summary());
+    assert_eq!(run.trial()["terminations"]["total"], terminations, "{}", run.summary());
+    assert_nothing_left(&kubeconfig, &run);
+    let nodes = kubectl(&kubeconfig, &["get", "nodes", "-o", "jsonpath={.items[*].spec.unschedulable}"]);
+    assert_eq!(nodes, "", "every node is schedulable again");
+    Some(run)
+}
+
+#[test]
+fn a_deleted_pod_is_replaced() {
+    let Some(run) = disrupted("{deletePods: {count: 1, gracePeriodSeconds: 20}}", 1, &[]) else { return };
+    let pod = run.terminated()[0];
+    assert!(!pod["timeline"]["delete_requested_ns"].is_null(), "{pod}");
+}
+
+#[test]
+fn a_forced_delete_takes_the_object_at_once() {
+    let Some(run) = disrupted("{deletePods: {count: 1, force: true}}", 1, &[]) else { return };
+    let timeline = &run.terminated()[0]["timeline"];
+    let took = timeline["gone_ns"].as_u64().unwrap() - timeline["delete_requested_ns"].as_u64().unwrap();
+    assert!(took < 2_000_000_000, "gone {took} ns after the request, long before the process: {timeline}");
+}
+
+#[test]
+fn an_eviction_is_refused_by_the_budget_first() {
+    let Some(run) = disrupted("{evict: {count: 1}}", 1, &[]) else { return };
+    let caveats = run.report["run"]["caveats"].to_string();
+    assert!(caveats.contains("refused by the budget"), "{caveats}");
+}
+
+#[test]
+fn scaling_down_terminates_what_is_too_much() {
+    disrupted("{scale: {to: 1}}", 1, &[]);
+}
+
+#[test]
+fn a_drained_node_is_schedulable_again() {
+    disrupted("{drainNode: {}}", 1, &[]);
+}
+
+/// One line that says all of these, exit 1, within so many seconds; nothing of ours is there.
+fn refused(kubeconfig: &str, arguments: &[&str], within: u64, says: &[&str]) {
+    let scratch = Scratch::new();
+    let out = scratch.join("out");
+    let mut all = vec!["run", "--on", "kube", "--quiet", "--out", out.to_str().unwrap()];
+    all.extend(SHORT);
+    all.extend(arguments);
+    let begun = Instant::now();
+    loadgen(&all).assert_one_line(1, says);
+    assert!(begun.elapsed().as_secs() < within, "it took {:?}", begun.elapsed());
+    assert!(!out.exists(), "a run that never began leaves no files");
+    let namespaces = kubectl(kubeconfig, &["get", "namespaces", "-o", "name"]);
+    assert!(!namespaces.contains("refused-"), "{namespaces}");
+}
+
+#[test]
+fn what_is_wrong_with_the_cluster_is_one_line() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let scratch = Scratch::new();
+    let config = fs::read_to_string(&kubeconfig).unwrap();
+    let server = config.lines().find(|line| line.trim().starts_with("server:")).unwrap();
+    let nobody =
+        scratch.write("nobody", config.replace(server, "    server: https://127.0.0.1:1").as_bytes());
+    let known = ["--kubeconfig", &kubeconfig, "--namespace"];
+    let named = |name| [&known[..], &[name]].concat();
+    refused(
+        &kubeconfig,
+        &["--kubeconfig", &nobody],
+        20,
+        &["failed to reach the API server at https://127.0.0.1:1"],
+    );
+    refused(&kubeconfig, &["--kubeconfig", "/nowhere"], 5, &["failed to read kubeconfig /nowhere"]);
+    let context = ["--kubeconfig", &kubeconfig, "--context", "elsewhere"];
+    refused(&kubeconfig, &context, 5, &["no context `elsewhere`", "it has:"]);
+    refused(&kubeconfig, &named("default"), 15, &["namespace default exists already", "--namespace"]);
+    let image = [&named("refused-image")[..], &["--server-image", "drainproof/nothing:none"]].concat();
+    refused(&kubeconfig, &image, 120, &["arm", "ImagePull", "drainproof/nothing:none"]);
+    let never = "workload.readinessProbe={httpGet: {path: /status/500}, periodSeconds: 1}";
+    let unready = [&named("refused-unready")[..], &["--set", never, "--ready-timeout", "8s"]].concat();
+    refused(&kubeconfig, &unready, 120, &["not ready within 8s", "running, not Ready", "--ready-timeout"]);
+}
+
+/// A kubeconfig of an account that may do what its role says.
+fn account(kubeconfig: &str, scratch: &Scratch, name: &str, rules: &str) -> String {
+    let objects = format!(
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: default}}\n---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {name}}}\nrules: {rules}\n---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {name}}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}\n\
+         subjects: [{{kind: ServiceAccount, name: {name}, namespace: default}}]\n"
+    );
+    let file = scratch.write(&format!("{name}.yaml"), objects.as_bytes());
+    kubectl(kubeconfig, &["apply", "-f", &file]);
+    let token = kubectl(kubeconfig, &["create", "token", name, "-n", "default"]);
+    let config = kubectl(kubeconfig, &["config", "view", "--raw", "-o", "json"]);
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    for user in config["users"].as_array_mut().unwrap() {
+        user["user"] = serde_json::json!({"token": token.trim()});
+    }
+    scratch.write(&format!("{name}.kubeconfig"), config.to_string().as_bytes())
+}
+
+#[test]
+fn a_missing_verb_is_named_before_anything_is_touched() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let scratch = Scratch::new();
+    let rules = "[{apiGroups: ['*'], resources: [namespaces, nodes, services, pods/log, pods/portforward, events, jobs, \
+                 endpointslices, networkpolicies], verbs: ['*']}, {apiGroups: ['*'], resources: [pods], verbs: [get, list, \
+                 watch]}, {apiGroups: [apps], resources: [deployments], verbs: ['*']}]";
+    let name = format!("drainproof-narrow-{}", std::process::id());
+    let narrow = account(&kubeconfig, &scratch, &name, rules);
+    let arguments = ["--kubeconfig", &narrow, "--namespace", "refused-narrow"];
+    refused(&kubeconfig, &arguments, 20, &["deletecollection pods", "refused-narrow", "manifests/rbac"]);
+    let ran = loadgen(&["check", "--kubeconfig", &narrow]);
+    ran.assert_one_line(1, &["deletecollection pods"]);
+    assert_eq!(loadgen(&["check", "--kubeconfig", &kubeconfig]).code, 0);
+    for kind in ["clusterrolebinding", "clusterrole"] {
+        kubectl(&kubeconfig, &["delete", kind, &name]);
+    }
+    kubectl(&kubeconfig, &["delete", "serviceaccount", &name, "-n", "default"]);
+}
+
+/// Starts a run that would last, and waits until it is at `event`.
+fn start_long(
+    kubeconfig: &str,
+    scratch: &Scratch,
+    name: &str,
+    event: &str,
+) -> (std::process::Child, PathBuf) {
+    let out = scratch.join(name);
+    let mut arguments = on(kubeconfig, &["--set", "settle={before: 1s, after: 5m}"]);
+    arguments.extend(["--out".to_owned(), out.to_str().unwrap().to_owned()]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let child = command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually(120, event, || events(&out).iter().any(|line| line["event"] == event));
+    (child, out)
+}
+
+fn run_id(out: &std::path::Path) -> String {
+    let header: Value =
+        serde_json::from_slice(&fs::read(out.join("recording/header.json")).unwrap()).unwrap();
+    header["run_id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_kill_nine_left_is_found_by_its_labels() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let scratch = Scratch::new();
+    for event in ["pod-created", "load-started", "terminating"] {
+        let (mut child, out) = start_long(&kubeconfig, &scratch, event, event);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let id = run_id(&out);
+        assert_ne!(left(&kubeconfig, &id), "", "a killed run leaves its namespace");
+        let ran = loadgen(&["cleanup", "--run", &id, "--kubeconfig", &kubeconfig]);
+        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.contains("is gone"), "{}", ran.stdout);
+        assert_eq!(left(&kubeconfig, &id), "");
+        let ran = loadgen(&["report", out.to_str().unwrap(), "--format", "json", "--gate"]);
+        assert_ne!(ran.code, 0, "a killed run is never a pass");
+    }
+}
+
+#[test]
+fn interrupted_runs_clean_up_and_keep_their_recording() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let scratch = Scratch::new();
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let (mut child, out) = start_long(&kubeconfig, &scratch, signal.as_str(), "terminating");
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(left(&kubeconfig, &run_id(&out)), "");
+        let report: Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
+        assert_ne!(report["verdict"], "pass");
+        assert!(
+            report["arms"][0]["requests"]["sent"].as_u64().unwrap() > 0,
+            "what agents had handed over is there"
+        );
+    }
+}
