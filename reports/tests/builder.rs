@@ -99,6 +99,7 @@ pub(crate) fn arm(name: &str, role: Role, verdict: Verdict, lanes: Vec<Lane>) ->
         detection_floor_ns: Some(30 * MS),
         pods: vec![],
         outages: vec![],
+        agents: vec![],
     }
 }
 

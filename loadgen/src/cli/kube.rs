@@ -77,6 +77,7 @@ impl RunArgs {
         let cluster = self.cluster.access().connect().await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| format!("drainproof-{run}"));
         for (index, arm) in plan.arms.iter().enumerate() {
+            cluster.knows(&arm.workload)?;
             let arm_number = u16::try_from(index).unwrap_or(u16::MAX);
             cluster.check(&preflight::needs(&arm.disruption), &namespace_of(&namespace, arm_number)).await?;
         }
@@ -90,6 +91,22 @@ impl RunArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
+    /// The image of the pods under test
+    #[arg(
+        long,
+        env = "DRAINPROOF_SERVER_IMAGE",
+        value_name = "IMAGE",
+        default_value = "drainproof/server:dev"
+    )]
+    server_image: String,
+    /// The image of the agents
+    #[arg(
+        long,
+        env = "DRAINPROOF_LOADGEN_IMAGE",
+        value_name = "IMAGE",
+        default_value = "drainproof/loadgen:dev"
+    )]
+    loadgen_image: String,
     /// The namespace that a run would make
     #[arg(long, value_name = "NS", default_value = "drainproof")]
     namespace: String,
@@ -127,6 +144,11 @@ async fn checked(arguments: &CheckArgs) -> Result<String, ClusterError> {
             Err(error) => format!("disruption {}: {error}", disruption.as_str()),
         };
         lines.push(line);
+    }
+    for image in [&arguments.server_image, &arguments.loadgen_image] {
+        let (holders, nodes) = cluster.holders(image).await?;
+        let rest = if holders == nodes { "" } else { "; the others would have to pull it" };
+        lines.push(format!("image {image}: seen on {holders} of {nodes} nodes{rest}"));
     }
     Ok(lines.join("\n") + "\n")
 }

@@ -307,7 +307,8 @@ fn place(
 fn conduct(plan: &Plan, conductor: Conductor, runtime: Runtime) -> Result<Outcome, RunError> {
     let progress = conductor.progress.clone();
     let outcome = runtime.block_on(async {
-        let signals = signals().map_err(|source| RunError::Start { what: "the signal handlers", source })?;
+        let signals = signals(conductor.run.clone())
+            .map_err(|source| RunError::Start { what: "the signal handlers", source })?;
         tokio::spawn(progress.refresh());
         conductor.run(plan, signals).await
     });
@@ -317,7 +318,7 @@ fn conduct(plan: &Plan, conductor: Conductor, runtime: Runtime) -> Result<Outcom
 }
 
 /// The first signal ends the run in order; a second one ends the process, and the guard cleans up.
-fn signals() -> std::io::Result<watch::Receiver<Stop>> {
+fn signals(run: String) -> std::io::Result<watch::Receiver<Stop>> {
     let (sender, receiver) = watch::channel(Stop::No);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {
@@ -327,6 +328,9 @@ fn signals() -> std::io::Result<watch::Receiver<Stop>> {
                 _ = terminate.recv() => (Stop::Terminate, ExitCode::Terminated),
             };
             if *sender.borrow() != Stop::No {
+                super::complain(&format!(
+                    "ended at once; `loadgen cleanup --run {run}` removes what is left"
+                ));
                 std::process::exit(i32::from(code.code()));
             }
             sender.send_replace(why);

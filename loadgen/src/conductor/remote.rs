@@ -77,6 +77,7 @@ pub(super) fn settings(shared: &Shared, place: &Place, id: ArmId, arm: &Arm, emi
         emitter,
         clocks: place.clocks.clone(),
         max_time: conductor.max_time,
+        seed: shared.arm_seed(id),
     }
 }
 

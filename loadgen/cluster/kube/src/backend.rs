@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use ::cluster::{ClusterError, Emitter};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use trial::event::Event;
 use trial::id::PodId;
@@ -27,6 +30,10 @@ use crate::watch::{self, Views, Watcher};
 /// Once every slice names every pod, a node's rules follow within kube-proxy's minSyncPeriod (1 s) and its own time.
 /// Load before that would find gaps that are none of the disruption's.
 const RULES_FOLLOW: Duration = Duration::from_secs(2);
+/// A lease that has not been renewed for longer than [`LEASE_LASTS`] is nobody's.
+const RENEW_EVERY: Duration = Duration::from_secs(3);
+/// See [`RENEW_EVERY`].
+pub(crate) const LEASE_LASTS: Duration = Duration::from_secs(10);
 /// Agents may do their work so much longer than the run that they belong to.
 const AGENT_MARGIN: Duration = Duration::from_mins(5);
 
@@ -49,6 +56,8 @@ pub struct Settings {
     pub clocks: Clocks,
     /// How long the run may take.
     pub max_time: Duration,
+    /// Decides which pods are taken away.
+    pub seed: u64,
 }
 
 /// One arm's workload on a cluster.
@@ -56,9 +65,12 @@ pub struct Settings {
 pub struct KubeCluster {
     pub(crate) settings: Settings,
     watcher: Watcher,
+    pub(crate) random: fastrand::Rng,
     pub(crate) ready_timeout: Duration,
     created: bool,
     agents: Vec<Agent>,
+    /// Renews the lease; ended with the run.
+    renewal: Option<Renewal>,
     pub(crate) cordoned: Option<String>,
 }
 
@@ -80,7 +92,17 @@ impl KubeCluster {
             own_server: matches!(settings.arm.workload.program, Program::Server(_)),
         });
         let ready_timeout = Duration::from_secs(60);
-        Self { settings, watcher, ready_timeout, created: false, agents: Vec::new(), cordoned: None }
+        let random = fastrand::Rng::with_seed(settings.seed);
+        Self {
+            settings,
+            watcher,
+            random,
+            ready_timeout,
+            created: false,
+            agents: Vec::new(),
+            renewal: None,
+            cordoned: None,
+        }
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>
@@ -138,6 +160,7 @@ impl KubeCluster {
         let min_ready = Duration::from_secs(u64::from(self.settings.arm.workload.min_ready_seconds));
         self.ready_timeout = ready_timeout + min_ready;
         self.create_namespace().await?;
+        self.renewal = Some(self.hold_lease().await?);
         let (owner, images, arm) = (&self.settings.owner, &self.settings.images, &self.settings.arm);
         let (deployment, service) = manifest(objects::server(owner, &arm.workload, &images.server))?;
         let longest = (self.settings.max_time + AGENT_MARGIN).as_secs();
@@ -153,6 +176,27 @@ impl KubeCluster {
         let agents = self.agents(deadline.saturating_duration_since(Instant::now())).await?;
         sleep(RULES_FOLLOW).await;
         Ok(agents)
+    }
+
+    /// Makes the lease, and keeps it renewed.
+    async fn hold_lease(&self) -> Result<Renewal, ClusterError> {
+        self.apply(&manifest(objects::lease(&self.settings.owner))?).await?;
+        let leases: Api<Lease> = self.api();
+        Ok(Renewal(tokio::spawn(async move {
+            let mut turns = tokio::time::interval(RENEW_EVERY);
+            loop {
+                turns.tick().await;
+                let now = jiff::Timestamp::from_nanosecond(i128::from(clock::wall_ns())).unwrap_or_default();
+                let patch = Patch::Merge(json!({"spec": {"renewTime": MicroTime(now)}}));
+                // One that fails is made up for by the next; the run does not depend on it.
+                let parameters = PatchParams::default();
+                let renewed =
+                    call("renew the lease", leases.patch(objects::AGENTS, &parameters, &patch)).await;
+                if let Err(error) = renewed {
+                    tracing::debug!("{error}");
+                }
+            }
+        })))
     }
 
     /// The address of the Service: its ClusterIP, so that no name service is needed.
@@ -329,6 +373,16 @@ impl KubeCluster {
     #[must_use]
     pub fn pod_names(&self) -> PodNames {
         PodNames(self.watcher.views.clone())
+    }
+}
+
+/// A task that ends with its handle.
+#[derive(Debug)]
+struct Renewal(tokio::task::JoinHandle<()>);
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -1,16 +1,19 @@
 //! Finds and undoes what an interrupted run left: everything of ours bears our labels.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ::cluster::ClusterError;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::connect::{Cluster, call, code};
+use crate::backend::LEASE_LASTS;
+use crate::connect::{CALL_TIMEOUT, Cluster, call, code};
 use crate::objects;
 use crate::wait::{self, Look};
 
@@ -20,28 +23,70 @@ const GONE_WITHIN: Duration = Duration::from_secs(120);
 const LAST_GRACE_SECONDS: u32 = 1;
 
 impl Cluster {
-    /// Undoes what runs left: namespaces of theirs and all within, and cordons. Gives a line for each.
+    /// Undoes what runs left: namespaces of theirs and all within, and cordons. Gives a line for each. A run that is
+    /// named is ended even if it goes on; of all others, those whose lease is being renewed are left alone.
     ///
     /// # Errors
     /// Something could not be found or undone.
     pub async fn cleanup(&self, run: Option<&str>) -> Result<Vec<String>, ClusterError> {
-        let selector = objects::run_selector(run);
         let mut undone = Vec::new();
-        for node in self.cordoned(&selector).await? {
-            self.uncordon(&node).await?;
-            undone.push(format!("node {node} is schedulable again"));
+        let mut left = self.namespaces(run).await?;
+        let live = if run.is_some() { BTreeSet::new() } else { self.live(&left).await? };
+        for run in &live {
+            undone.push(format!("run {run} is still going on; --run {run} would end it"));
         }
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let left = call("list namespaces", namespaces.list(&ListParams::default().labels(&selector))).await?;
-        let names: Vec<String> = left.iter().map(ResourceExt::name_any).collect();
-        for name in &names {
+        left.retain(|(_, run)| !live.contains(run));
+        for (node, of) in self.cordoned(&objects::run_selector(run)).await? {
+            if !live.contains(&of) {
+                self.uncordon(&node).await?;
+                undone.push(format!("node {node} is schedulable again"));
+            }
+        }
+        for (name, _) in &left {
             self.begin_deletion(name).await?;
         }
-        for name in names {
+        for (name, _) in left {
             self.until_gone(&name).await?;
             undone.push(format!("namespace {name} and everything in it is gone"));
         }
         Ok(undone)
+    }
+
+    /// Namespaces of runs, and whose they are.
+    async fn namespaces(&self, run: Option<&str>) -> Result<Vec<(String, String)>, ClusterError> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let selector = ListParams::default().labels(&objects::run_selector(run));
+        let found = call("list namespaces", namespaces.list(&selector)).await?;
+        Ok(found.iter().map(|namespace| (namespace.name_any(), run_of(namespace))).collect())
+    }
+
+    /// Runs whose lease is renewed while one looks: no clock of ours has to agree with anybody's.
+    async fn live(&self, namespaces: &[(String, String)]) -> Result<BTreeSet<String>, ClusterError> {
+        let before = self.renewals(namespaces).await?;
+        if before.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        tokio::time::sleep(LEASE_LASTS).await;
+        let after = self.renewals(namespaces).await?;
+        let renewed = |(name, _): &&(String, String)| {
+            after.get(name).is_some_and(|version| before.get(name) != Some(version))
+        };
+        Ok(namespaces.iter().filter(renewed).map(|(_, run)| run.clone()).collect())
+    }
+
+    /// The version of each namespace's lease, which every renewal changes.
+    async fn renewals(
+        &self,
+        namespaces: &[(String, String)],
+    ) -> Result<BTreeMap<String, String>, ClusterError> {
+        let mut found = BTreeMap::new();
+        for (name, _) in namespaces {
+            let leases: Api<Lease> = Api::namespaced(self.client.clone(), name);
+            if let Some(lease) = call("look for a lease", leases.get_opt(objects::AGENTS)).await? {
+                found.insert(name.clone(), lease.resource_version().unwrap_or_default());
+            }
+        }
+        Ok(found)
     }
 
     /// Deletes a namespace of ours and waits until it is gone.
@@ -77,13 +122,17 @@ impl Cluster {
         gone.await.map_err(|error| ClusterError::Leftover(format!("namespace {name}: {error}")))
     }
 
-    async fn cordoned(&self, selector: &str) -> Result<Vec<String>, ClusterError> {
+    /// Nodes that runs have cordoned, and whose doing it was.
+    async fn cordoned(&self, selector: &str) -> Result<Vec<(String, String)>, ClusterError> {
         let nodes: Api<Node> = Api::all(self.client.clone());
-        match nodes.list(&ListParams::default().labels(selector)).await {
-            Ok(found) => Ok(found.iter().map(ResourceExt::name_any).collect()),
+        let listed =
+            tokio::time::timeout(CALL_TIMEOUT, nodes.list(&ListParams::default().labels(selector))).await;
+        match listed {
+            Ok(Ok(found)) => Ok(found.iter().map(|node| (node.name_any(), run_of(node))).collect()),
             // Who may not list nodes cannot have cordoned one.
-            Err(error) if code(&error) == Some(403) => Ok(Vec::new()),
-            Err(error) => Err(crate::connect::failed("list nodes", &error)),
+            Ok(Err(error)) if code(&error) == Some(403) => Ok(Vec::new()),
+            Ok(Err(error)) => Err(crate::connect::failed("list nodes", &error)),
+            Err(_) => Err(ClusterError::Backend("failed to list nodes: no answer in time".to_owned())),
         }
     }
 
@@ -96,6 +145,11 @@ impl Cluster {
         let patched = nodes.patch(node, &parameters, &patch);
         call(&format!("make node {node} schedulable again"), patched).await.map(|_| ())
     }
+}
+
+/// The run that an object's labels name.
+fn run_of(object: &impl ResourceExt) -> String {
+    object.labels().get(objects::RUN).cloned().unwrap_or_default()
 }
 
 fn absent_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), ClusterError> {

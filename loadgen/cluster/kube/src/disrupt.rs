@@ -66,8 +66,9 @@ impl KubeCluster {
     }
 
     /// The victim: any pod that serves.
-    fn victim(&self) -> Result<View, ClusterError> {
-        fastrand::choice(self.available())
+    fn victim(&mut self) -> Result<View, ClusterError> {
+        self.random
+            .choice(self.available())
             .ok_or_else(|| ClusterError::Backend("no pod is ready that could be taken away".to_owned()))
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use contract::paths;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     Container, ExecAction, HTTPGetAction, LifecycleHandler, Namespace, Service, SleepAction, TCPSocketAction,
 };
@@ -22,6 +23,7 @@ const NAMESPACE: &str = include_str!("../../../../manifests/namespace.yaml");
 const SERVER: &str = include_str!("../../../../manifests/server.yaml");
 const LOADGEN: &str = include_str!("../../../../manifests/loadgen.yaml");
 const POLICY: &str = include_str!("../../../../manifests/network-policy.yaml");
+const LEASE: &str = include_str!("../../../../manifests/lease.yaml");
 const BUDGET: &str = include_str!("../../../../manifests/disruption-budget.yaml");
 
 /// Every object of ours bears it, with the value `drainproof`.
@@ -235,6 +237,16 @@ pub fn network_policy(owner: &Owner) -> Result<NetworkPolicy, ManifestError> {
     let mut policy: NetworkPolicy = parse("NetworkPolicy", POLICY)?;
     owner.own(&mut policy.metadata);
     Ok(policy)
+}
+
+/// What tells that somebody conducts the run.
+///
+/// # Errors
+/// See [`ManifestError`].
+pub fn lease(owner: &Owner) -> Result<Lease, ManifestError> {
+    let mut lease: Lease = parse("Lease", LEASE)?;
+    owner.own(&mut lease.metadata);
+    Ok(lease)
 }
 
 /// What evictions must respect.

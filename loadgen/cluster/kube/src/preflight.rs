@@ -6,9 +6,12 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
-use trial::settings::Disruption;
+use trial::settings::{Disruption, Handler, Workload};
 
 use crate::connect::{Cluster, call};
+
+/// Hooks know `sleep` since this minor version without a feature gate of alpha (KEP-3960).
+const SLEEP_SINCE: u32 = 30;
 
 /// One thing that a run does to the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +34,7 @@ const fn need(group: &'static str, resource: &'static str, sub: &'static str, ve
 }
 
 /// What every run needs.
-const ALWAYS: [Need; 25] = [
+const ALWAYS: [Need; 27] = [
     need("", "namespaces", "", "create"),
     need("", "namespaces", "", "get"),
     need("", "namespaces", "", "delete"),
@@ -53,6 +56,8 @@ const ALWAYS: [Need; 25] = [
     need("batch", "jobs", "", "patch"),
     need("batch", "jobs", "", "get"),
     need("batch", "jobs", "", "delete"),
+    need("coordination.k8s.io", "leases", "", "patch"),
+    need("coordination.k8s.io", "leases", "", "get"),
     need("discovery.k8s.io", "endpointslices", "", "list"),
     need("discovery.k8s.io", "endpointslices", "", "watch"),
     need("networking.k8s.io", "networkpolicies", "", "patch"),
@@ -125,6 +130,45 @@ impl Cluster {
         let parameters = PostParams::default();
         let answer = call("ask what is permitted", reviews.create(&parameters, &review)).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
+    /// Whether the API server is new enough for what a workload asks; an older one would drop it without a word.
+    ///
+    /// # Errors
+    /// What is asked, and since when there is such a thing.
+    pub fn knows(&self, workload: &Workload) -> Result<(), ClusterError> {
+        let hooks = [&workload.lifecycle.pre_stop, &workload.lifecycle.post_start];
+        let sleeps = hooks.iter().any(|hook| matches!(hook, Some(Handler::Sleep { .. })));
+        match self.minor() {
+            Some(minor) if sleeps && minor < SLEEP_SINCE => Err(ClusterError::Backend(format!(
+                "this cluster is {}, and hooks know `sleep` since 1.{SLEEP_SINCE}; use exec or httpGet: \
+                 {{exec: {{command: [server, hook, pre-stop, --sleep, 5s]}}}}",
+                self.version
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The 34 of `v1.34.2`.
+    fn minor(&self) -> Option<u32> {
+        let minor = self.version.trim_start_matches('v').split('.').nth(1)?;
+        minor.trim_end_matches(|char: char| !char.is_ascii_digit()).parse().ok()
+    }
+
+    /// On how many of the nodes an image is known to be, out of how many; nodes name only their largest ones.
+    ///
+    /// # Errors
+    /// The nodes cannot be listed.
+    pub async fn holders(&self, image: &str) -> Result<(usize, usize), ClusterError> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let listed = call("list the nodes", nodes.list(&ListParams::default())).await?.items;
+        let holds = |node: &Node| {
+            let images = node.status.as_ref().and_then(|status| status.images.as_ref());
+            let names = images.into_iter().flatten().filter_map(|image| image.names.as_ref()).flatten();
+            // A short name stands for one on docker.io.
+            names.into_iter().any(|name| name == image || name.strip_prefix("docker.io/") == Some(image))
+        };
+        Ok((listed.iter().filter(|node| holds(node)).count(), listed.len()))
     }
 
     /// Nodes that take pods. Where they may not be listed there are none to name, and the run says so later.

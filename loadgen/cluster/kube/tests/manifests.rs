@@ -66,6 +66,8 @@ fn what_stands_in_the_files_is_what_is_applied() {
         &serde_json::to_value(&policy).unwrap(),
         "NetworkPolicy",
     );
+    let lease = objects::lease(&owner()).unwrap();
+    assert_holds(&documents("lease.yaml")[0], &serde_json::to_value(&lease).unwrap(), "Lease");
     let budget = objects::disruption_budget(&owner()).unwrap();
     let file = &documents("disruption-budget.yaml")[0];
     assert_holds(file, &serde_json::to_value(&budget).unwrap(), "PodDisruptionBudget");
