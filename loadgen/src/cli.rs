@@ -108,7 +108,8 @@ fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
 /// Diagnostics go to stderr; `RUST_LOG` says how many.
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        // What the client of the API complains of is our own line to say, once.
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,kube_client=off,kube_runtime=off"));
     let _already = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
 }
 

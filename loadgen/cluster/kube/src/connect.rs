@@ -25,6 +25,9 @@ pub struct Access {
 #[derive(Clone)]
 pub struct Cluster {
     pub(crate) client: Client,
+    /// The same without the client's own repetition of calls that are refused for now (429): for evictions, where that
+    /// is an answer.
+    pub(crate) once: Client,
     /// The API server's version, as it says it: `v1.34.2`.
     pub version: String,
     /// Names of the nodes that take pods, sorted.
@@ -45,11 +48,17 @@ impl Access {
     pub async fn connect(&self) -> Result<Cluster, ClusterError> {
         let config = self.config().await?;
         let server = config.cluster_url.to_string();
-        let client = Client::try_from(config).map_err(|error| {
-            ClusterError::Backend(format!("failed to set up a client for {server}: {}", line(&error)))
-        })?;
+        let set_up = |config: Config| {
+            Client::try_from(config).map_err(|error| {
+                let line = line(&error);
+                ClusterError::Backend(format!("failed to set up a client for {server}: {line}"))
+            })
+        };
+        let mut without_repetition = config.clone();
+        without_repetition.default_retry = false;
+        let (client, once) = (set_up(config)?, set_up(without_repetition)?);
         let version = call(&format!("reach the API server at {server}"), client.apiserver_version()).await?;
-        let mut cluster = Cluster { client, version: version.git_version, nodes: Vec::new() };
+        let mut cluster = Cluster { client, once, version: version.git_version, nodes: Vec::new() };
         cluster.nodes = cluster.schedulable_nodes().await?;
         Ok(cluster)
     }

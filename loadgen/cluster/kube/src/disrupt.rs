@@ -120,7 +120,7 @@ impl KubeCluster {
 
     /// The budget is enforced once its controller has counted.
     async fn until_refused(&self, view: &View) -> Result<(), ClusterError> {
-        let pods: Api<Pod> = self.api();
+        let pods = self.pods_asked_once();
         let mut dry = EvictParams::default();
         dry.post_options.dry_run = true;
         let deadline = Instant::now() + self.ready_timeout;
@@ -142,8 +142,12 @@ impl KubeCluster {
         }
     }
 
+    fn pods_asked_once(&self) -> Api<Pod> {
+        Api::namespaced(self.settings.cluster.once.clone(), &self.settings.owner.namespace)
+    }
+
     async fn evict_one(&self, view: &View) -> Result<(), ClusterError> {
-        let pods: Api<Pod> = self.api();
+        let pods = self.pods_asked_once();
         let deadline = Instant::now() + self.ready_timeout;
         self.request_deletion_of(view);
         loop {
