@@ -1,7 +1,7 @@
 //! Flags, and what each subcommand does.
 //!
 //! * [`run`]: `loadgen run`
-//! * [`kube`]: everything that talks to a cluster
+//! * [`on_cluster`]: everything that talks to a cluster
 //! * [`report`]: `loadgen report`
 //! * [`scenarios`]: `loadgen scenarios`
 //! * [`cleanup`]: `loadgen cleanup`
@@ -19,7 +19,7 @@ use crate::exit_code::ExitCode;
 
 pub mod cleanup;
 #[cfg(feature = "kube")]
-pub mod kube;
+pub mod on_cluster;
 pub mod report;
 pub mod run;
 pub mod scenarios;
@@ -44,7 +44,7 @@ enum Command {
     Cleanup(cleanup::Args),
     /// Ask a cluster whether a run could take place there; touches nothing
     #[cfg(feature = "kube")]
-    Check(kube::CheckArgs),
+    Check(on_cluster::CheckArgs),
     /// Send load from inside a cluster, as a controller says
     #[cfg(feature = "kube")]
     #[command(hide = true)]
@@ -88,7 +88,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
         Command::Report(arguments) => report::main(&arguments),
         Command::Cleanup(arguments) => cleanup::main(&arguments),
         #[cfg(feature = "kube")]
-        Command::Check(arguments) => kube::check(&arguments),
+        Command::Check(arguments) => on_cluster::check(&arguments),
         #[cfg(feature = "kube")]
         Command::Agent => crate::agent::main(),
         Command::Completions { shell } => {

@@ -20,7 +20,7 @@ pub struct Args {
     which: Which,
     #[cfg(feature = "kube")]
     #[command(flatten)]
-    cluster: super::kube::ClusterArgs,
+    cluster: super::on_cluster::ClusterArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ pub(super) fn main(arguments: &Args) -> ExitCode {
     }
     let mut incomplete = end(&runs, &mut said);
     #[cfg(feature = "kube")]
-    match super::kube::cleanup(&arguments.cluster, arguments.which.run.as_deref()) {
+    match super::on_cluster::cleanup(&arguments.cluster, arguments.which.run.as_deref()) {
         Ok(undone) => said.extend(undone.into_iter().map(|line| line + "\n")),
         Err(error) => {
             super::complain(&error);

@@ -54,7 +54,7 @@ pub struct Args {
     seed: Option<u64>,
     #[cfg(feature = "kube")]
     #[command(flatten)]
-    kube: super::kube::RunArgs,
+    kube: super::on_cluster::RunArgs,
     /// Validate, resolve and print the plan; touch nothing
     #[arg(long)]
     dry_run: bool,
@@ -271,6 +271,7 @@ fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
+#[cfg_attr(not(feature = "kube"), expect(unused_variables, reason = "only a cluster takes them"))]
 fn place(
     arguments: &Args,
     plan: &Plan,
@@ -280,7 +281,6 @@ fn place(
 ) -> Result<(Place, Backdrop), ExitCode> {
     match arguments.on {
         Backend::Local => {
-            let _unused = (run, time, runtime);
             let executable = std::env::current_exe()
                 .map_err(|source| super::fail(&RunError::Start { what: "our own executable", source }))?;
             let nodes = plan.arms.iter().map(|arm| arm.local.nodes).max().unwrap_or(1);

@@ -129,7 +129,7 @@ impl Drive for KubeCluster {
             // Side by side they keep the spacing that one alone would have.
             agent.start(start + gap * u32::from(agent.number)).await.map_err(lost)?;
         }
-        let fleet = Fleet::new(agents, &self.pod_names(), &rows.sender, &emitter);
+        let fleet = Fleet::new(agents, &arm.load, &self.pod_names(), &rows.sender, &emitter);
         Ok(Driven { start, load: Load::Fleet(fleet) })
     }
 }
@@ -157,7 +157,15 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    fn new(agents: Vec<Agent>, names: &PodNames, rows: &SyncSender<Vec<Record>>, emitter: &Emitter) -> Self {
+    fn new(
+        agents: Vec<Agent>,
+        load: &trial::settings::Load,
+        names: &PodNames,
+        rows: &SyncSender<Vec<Record>>,
+        emitter: &Emitter,
+    ) -> Self {
+        let longest = load.lanes.iter().map(|lane| lane.delay).max().unwrap_or_default();
+        let patience = load.timeout + longest;
         let (order, orders) = watch::channel(Order::GoOn);
         let totals: Totals = Arc::new(Mutex::new(vec![agent::Progress::default(); agents.len()]));
         let mut tasks = JoinSet::new();
@@ -172,6 +180,7 @@ impl Fleet {
                 rows: rows.clone(),
                 next: 0,
                 emitter: emitter.clone(),
+                patience,
             };
             tasks.spawn(async move { pump.run().await.map_err(|error| error.to_string()) });
         }
@@ -226,6 +235,8 @@ struct Pump {
     rows: SyncSender<Vec<Record>>,
     next: u32,
     emitter: Emitter,
+    /// Requests under way when the load ended may take so long.
+    patience: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -269,15 +280,10 @@ impl Pump {
                 self.agent.release().await;
                 return Ok(self.summary(&summary));
             }
-            if deadline.is_some_and(|deadline| tokio::time::Instant::now() > deadline + self.patience()) {
+            if deadline.is_some_and(|deadline| tokio::time::Instant::now() > deadline + self.patience) {
                 return Err(PumpError::Late(self.agent.pod));
             }
         }
-    }
-
-    /// Requests under way when the load ended may take their own timeout.
-    const fn patience(&self) -> Duration {
-        Duration::from_mins(10)
     }
 
     fn publish(&self, progress: &agent::Progress) {

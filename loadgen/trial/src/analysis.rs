@@ -84,13 +84,17 @@ impl<'a> Analysis<'a> {
     /// record is judged by the edges of all. To be called for every chunk, in any order, then [`Analysis::surveyed`].
     pub fn survey(&mut self, arm: ArmId, records: &[Record]) {
         if let Some(arm) = self.arms.get_mut(usize::from(arm.0)) {
-            records.iter().for_each(|record| arm.survey(record));
+            for record in records {
+                arm.survey(record);
+            }
         }
     }
 
     /// Every chunk was looked at.
     pub fn surveyed(&mut self) {
-        self.arms.iter_mut().for_each(Arm::surveyed);
+        for arm in &mut self.arms {
+            arm.surveyed();
+        }
     }
 
     /// Adds a chunk of an arm's records, in any order.

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ::cluster::{ClusterError, Emitter};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -24,6 +23,7 @@ use crate::clocks::Clocks;
 use crate::connect::{Cluster, call, code};
 use crate::objects::{self, Images, ManifestError, Owner};
 use crate::observe::View;
+use crate::readiness::{cannot_start, is_running};
 use crate::wait::{self, Look};
 use crate::watch::{self, Views, Watcher};
 
@@ -64,7 +64,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct KubeCluster {
     pub(crate) settings: Settings,
-    watcher: Watcher,
+    pub(crate) watcher: Watcher,
     pub(crate) random: fastrand::Rng,
     pub(crate) ready_timeout: Duration,
     created: bool,
@@ -91,7 +91,7 @@ impl KubeCluster {
             sleeps,
             own_server: matches!(settings.arm.workload.program, Program::Server(_)),
         });
-        let ready_timeout = Duration::from_secs(60);
+        let ready_timeout = Duration::from_mins(1);
         let random = fastrand::Rng::with_seed(settings.seed);
         Self {
             settings,
@@ -199,7 +199,7 @@ impl KubeCluster {
         })))
     }
 
-    /// The address of the Service: its ClusterIP, so that no name service is needed.
+    /// The address of the Service: its `ClusterIP`, so that no name service is needed.
     ///
     /// # Errors
     /// It has none.
@@ -216,78 +216,6 @@ impl KubeCluster {
                 objects::WEB
             ))),
         }
-    }
-
-    /// Waits until all replicas are Ready, of one template, and named by the slices. `before` is the template that
-    /// they must not be of any more.
-    pub(crate) async fn until_complete(
-        &self,
-        limit: Duration,
-        before: Option<&str>,
-    ) -> Result<(), ClusterError> {
-        let deadline = Instant::now() + limit;
-        let mut views = self.watcher.views.clone();
-        let replicas = usize::try_from(self.settings.arm.workload.replicas).unwrap_or(usize::MAX);
-        loop {
-            let look = look(&views.borrow_and_update(), replicas, before);
-            match look {
-                Ok(Look::Met(())) => break,
-                Ok(Look::NotYet(last_state)) => {
-                    if timeout(deadline.saturating_duration_since(Instant::now()), views.changed())
-                        .await
-                        .is_err()
-                    {
-                        let last_state = self.explain(last_state).await;
-                        return Err(ClusterError::NotReady { timeout: limit, last_state });
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.until_observed(deadline.saturating_duration_since(Instant::now())).await
-    }
-
-    /// The controllers agree: what `kubectl rollout status` waits for.
-    async fn until_observed(&self, limit: Duration) -> Result<(), ClusterError> {
-        let deployments = &self.api::<Deployment>();
-        let wanted = i32::try_from(self.settings.arm.workload.replicas).unwrap_or(i32::MAX);
-        wait::until(limit, || async move {
-            let deployment = call("look at the Deployment", deployments.get(objects::WEB)).await?;
-            let status = deployment.status.unwrap_or_default();
-            let is = |value: Option<i32>| value.unwrap_or(0) == wanted;
-            let current = status.observed_generation == deployment.metadata.generation;
-            let whole = is(status.replicas) && is(status.updated_replicas) && is(status.available_replicas);
-            let zero = wanted == 0 && status.replicas.unwrap_or(0) == 0;
-            if current && (whole || zero) {
-                return Ok(Look::Met(()));
-            }
-            Ok(Look::NotYet(format!(
-                "the Deployment counts {} of {wanted} replicas available, {} updated",
-                status.available_replicas.unwrap_or(0),
-                status.updated_replicas.unwrap_or(0)
-            )))
-        })
-        .await
-    }
-
-    /// Waits until every terminating pod is gone: only then the disruption is over.
-    pub(crate) async fn until_settled(&self) -> Result<(), ClusterError> {
-        let mut views = self.watcher.views.clone();
-        let grace = self.settings.arm.workload.termination_grace_period_seconds;
-        // Each pod's end is bounded by its own grace, and what the kubelet needs beyond.
-        let limit = Duration::from_secs(grace) + Duration::from_secs(90);
-        let over = |views: &Views| views.values().all(|view| !view.terminating || view.gone);
-        if matches!(timeout(limit, views.wait_for(over)).await, Ok(Ok(_))) {
-            return Ok(());
-        }
-        let left: Vec<String> = views
-            .borrow()
-            .values()
-            .filter(|view| view.terminating && !view.gone)
-            .map(|view| view.name.clone())
-            .collect();
-        let last_state = format!("still terminating: {}", left.join(", "));
-        Err(ClusterError::NotReady { timeout: limit, last_state })
     }
 
     pub(crate) fn views(&self) -> Views {
@@ -334,21 +262,6 @@ impl KubeCluster {
         let number = index.and_then(|index| index.parse().ok()).unwrap_or(0);
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
         Agent::new(self.api(), &pod.name_any(), &node, number)
-    }
-
-    /// What the API server can add to a state that lasts: the reason why no pod was even made.
-    async fn explain(&self, state: String) -> String {
-        let deployments: Api<Deployment> = self.api();
-        let Ok(found) = call("look at the Deployment", deployments.get(objects::WEB)).await else {
-            return state;
-        };
-        let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
-        let failure =
-            conditions.into_iter().find(|one| one.type_ == "ReplicaFailure" && one.status == "True");
-        match failure.and_then(|one| one.message) {
-            Some(message) => format!("{state}; {message}"),
-            None => state,
-        }
     }
 
     /// The agents that [`Cluster::deploy`](::cluster::Cluster::deploy) brought up.
@@ -430,70 +343,4 @@ impl ::cluster::Cluster for KubeCluster {
         }
         Ok(())
     }
-}
-
-/// Whether the pods are as they should be; an error if they can never be.
-fn look(views: &Views, replicas: usize, before: Option<&str>) -> Result<Look<()>, ClusterError> {
-    let live: Vec<&View> = views.values().filter(|view| !view.terminating && !view.gone).collect();
-    if let Some(view) =
-        live.iter().find(|view| view.waiting.as_ref().is_some_and(|(reason, _)| is_hopeless(reason)))
-    {
-        let (reason, message) = view.waiting.clone().unwrap_or_default();
-        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-        return Err(ClusterError::Start { pod: view.name.clone(), message: format!("{reason}: {message}") });
-    }
-    let fit: Vec<&&View> = live
-        .iter()
-        .filter(|view| view.ready && view.in_slice && before.is_none_or(|before| view.template != before))
-        .collect();
-    if fit.len() == replicas && live.len() == replicas {
-        return Ok(Look::Met(()));
-    }
-    let unready = live.iter().filter(|view| !view.ready || !view.in_slice).map(|view| {
-        let why = match &view.waiting {
-            Some((reason, _)) => reason.clone(),
-            None if view.node.is_empty() => "not scheduled".to_owned(),
-            None if !view.started => "not started".to_owned(),
-            None if !view.ready => "running, not Ready".to_owned(),
-            None => "Ready, not in the slices".to_owned(),
-        };
-        format!("{}: {why}", view.name)
-    });
-    let unready: Vec<String> = unready.collect();
-    let state = if unready.is_empty() { String::new() } else { format!(" ({})", unready.join(", ")) };
-    Ok(Look::NotYet(format!("{} of {replicas} pods are ready{state}", fit.len())))
-}
-
-/// Reasons that do not go away by waiting. `ErrImagePull` is left out: a registry may answer the next time.
-fn is_hopeless(reason: &str) -> bool {
-    matches!(
-        reason,
-        "ErrImageNeverPull"
-            | "ImagePullBackOff"
-            | "InvalidImageName"
-            | "CreateContainerConfigError"
-            | "CreateContainerError"
-            | "CrashLoopBackOff"
-            | "RunContainerError"
-    )
-}
-
-fn cannot_start(pod: &Pod) -> Option<String> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    let state = statuses.first()?.state.clone()?;
-    if let Some(end) = state.terminated {
-        return Some(format!("its container ended with exit code {}", end.exit_code));
-    }
-    let waiting = state.waiting?;
-    let reason = waiting.reason.unwrap_or_default();
-    let message = waiting.message.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-    is_hopeless(&reason).then(|| format!("{reason}: {message}"))
-}
-
-fn is_running(pod: &Pod) -> bool {
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    let running = |status: &k8s_openapi::api::core::v1::ContainerStatus| {
-        status.state.as_ref().is_some_and(|state| state.running.is_some())
-    };
-    statuses.is_some_and(|all| !all.is_empty() && all.iter().all(running))
 }

@@ -18,7 +18,7 @@ use crate::objects;
 use crate::wait::{self, Look};
 
 /// How long a namespace may take to be gone.
-const GONE_WITHIN: Duration = Duration::from_secs(120);
+const GONE_WITHIN: Duration = Duration::from_mins(2);
 /// Pods of a run that is over need no grace of their own.
 const LAST_GRACE_SECONDS: u32 = 1;
 

@@ -155,7 +155,7 @@ impl KubeCluster {
                 Ok(_) => return Ok(()),
                 Err(error) if code(&error) == Some(404) => return Ok(()),
                 Err(error) if code(&error) == Some(429) && Instant::now() < deadline => {
-                    sleep(EVICT_AGAIN).await
+                    sleep(EVICT_AGAIN).await;
                 }
                 Err(error) => return Err(failed(&format!("evict pod {}", view.name), &error)),
             }

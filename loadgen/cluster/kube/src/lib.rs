@@ -22,6 +22,7 @@ mod forward;
 pub mod objects;
 pub mod observe;
 pub mod preflight;
+mod readiness;
 mod wait;
 pub mod watch;
 

@@ -22,6 +22,7 @@ pub type Timed = (Stamp, Event);
 
 /// A pod, as far as it was seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one thing was seen; none is a mode")]
 pub struct View {
     /// Its name.
     pub name: String,
@@ -44,6 +45,7 @@ pub struct View {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one thing was told; none is a mode")]
 struct Known {
     id: u16,
     view: View,

@@ -215,11 +215,11 @@ impl Watching {
 }
 
 /// A watch that begins anew when it breaks, after growing pauses; errors are told, not passed on.
-fn lasting<K: Send>(
+fn lasting<K>(
     watch: impl Stream<Item = watcher::Result<Watched<K>>> + Send,
 ) -> impl Stream<Item = Watched<K>> + Send
 where
-    K: kube::Resource + Clone + 'static,
+    K: kube::Resource + Clone + Send + 'static,
 {
     watch.default_backoff().filter_map(|item| async {
         item.map_err(|error| tracing::debug!("a watch broke and begins anew: {error}")).ok()
