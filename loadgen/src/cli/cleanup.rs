@@ -47,21 +47,30 @@ pub(super) fn main(arguments: &Args) -> ExitCode {
             !live
         }),
     }
-    let mut incomplete = end(&runs, &mut said);
+    let incomplete = end(&runs, &mut said);
     #[cfg(feature = "kube")]
-    match super::on_cluster::cleanup(&arguments.cluster, arguments.which.run.as_deref()) {
-        Ok(undone) => said.extend(undone.into_iter().map(|line| line + "\n")),
-        Err(error) => {
-            super::complain(&error);
-            incomplete = true;
-        }
-    }
+    let incomplete = on_cluster(arguments, &mut said) || incomplete;
     if said.is_empty() && !incomplete {
         said.push("nothing is left of any run\n".to_owned());
     }
     match super::print(&said.concat()) {
         ExitCode::Success if incomplete => ExitCode::CleanupIncomplete,
         code => code,
+    }
+}
+
+/// Undoes what is left on a cluster; true if not all could be.
+#[cfg(feature = "kube")]
+fn on_cluster(arguments: &Args, said: &mut Vec<String>) -> bool {
+    match super::on_cluster::cleanup(&arguments.cluster, arguments.which.run.as_deref()) {
+        Ok(undone) => {
+            said.extend(undone.into_iter().map(|line| line + "\n"));
+            false
+        }
+        Err(error) => {
+            super::complain(&error);
+            true
+        }
     }
 }
 
