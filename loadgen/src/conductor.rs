@@ -223,7 +223,12 @@ impl Conductor {
         let isolation = match &self.place {
             Place::Local { isolation, .. } => *isolation,
             #[cfg(feature = "kube")]
-            Place::Kube(_) => return Ok(None),
+            Place::Kube(_) => {
+                for text in remote::CAVEATS {
+                    emitter.emit(Event::Note { pod: None, text: text.to_owned() });
+                }
+                return Ok(None);
+            }
         };
         let spawner = Spawner::start().map_err(|source| RunError::Start { what: "a thread", source })?;
         let guard =

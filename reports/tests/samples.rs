@@ -3,11 +3,26 @@
 use serde_json::json;
 use trial::plan::Role;
 use trial::report::{
-    Advice, Exit, Failure, Outage, PodPhase, Report, Rollouts, Span, Terminations, Timeline, Verdict,
+    Advice, Agent, Exit, Failure, Outage, PodPhase, Report, Rollouts, Span, Terminations, Timeline, Verdict,
 };
 use trial::routing::Routing;
 
 use crate::builder::{MS, PodBuilder, S, arm, failure, lane, report, requests};
+
+fn agent(number: u8, node: &str, sent: u64) -> Agent {
+    Agent {
+        agent: number,
+        node: node.to_owned(),
+        clock_offset_ns: -1_500_000,
+        clock_uncertainty_ns: 219_000,
+        sent,
+        failed: 0,
+        late: 0,
+        failures_by_class: std::collections::BTreeMap::new(),
+        first_failure_ns: None,
+        last_failure_ns: None,
+    }
+}
 
 /// Passes, with both controls.
 pub(crate) fn pass() -> Report {
@@ -21,6 +36,7 @@ pub(crate) fn pass() -> Report {
     trial.settings = json!({"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}});
     trial.terminations = Terminations { total: 3, exposed: 3, bad: 0, rate_upper_95: Some(0.631_596_85) };
     trial.rollouts = Rollouts { total: 1, bad: 0, rate_upper_95: Some(0.95), duration_ns: Some(11_402 * MS) };
+    trial.agents = vec![agent(0, "node-1", 6_400), agent(1, "node-2", 6_400)];
     for (index, name) in ["web-5d8f-a", "web-5d8f-b", "web-5d8f-c"].into_iter().enumerate() {
         let deleted = (4 + 2 * index as u64) * S;
         let pod = PodBuilder::new(name, "node-1").drained(deleted, 5_000, 2_010);

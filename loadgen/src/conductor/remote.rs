@@ -37,6 +37,14 @@ const ASK_AT_THE_END: Duration = Duration::from_millis(50);
 /// What was in flight ends within the requests' own timeout; the last part follows.
 const LAST_PART_WITHIN: Duration = Duration::from_secs(30);
 
+/// What a reader must know of times on a cluster.
+pub(super) const CAVEATS: [&str; 2] = [
+    "kube backend: a node's rules cannot be read from outside: that a node stopped sending new connections to a pod is \
+     told by the last one that reached it, and is known as finely as new connections follow one another on one pod",
+    "kube backend: exits are told by the pod's own last word where it gives one, else by the first sign of them within \
+     the second that the kubelet names",
+];
+
 /// Where a run on a cluster takes place.
 #[derive(Debug)]
 pub struct Place {
@@ -179,6 +187,7 @@ impl Fleet {
                 known: Vec::new(),
                 rows: rows.clone(),
                 next: 0,
+                fetched: 0,
                 emitter: emitter.clone(),
                 patience,
             };
@@ -234,6 +243,8 @@ struct Pump {
     known: Vec<String>,
     rows: SyncSender<Vec<Record>>,
     next: u32,
+    /// Rows that came here so far.
+    fetched: u64,
     emitter: Emitter,
     /// Requests under way when the load ended may take so long.
     patience: Duration,
@@ -249,6 +260,10 @@ enum PumpError {
     Ended(String, String),
     #[error("agent {0} did not hand over its last rows in time")]
     Late(String),
+    #[error("agent {agent} recorded {recorded} rows, and {fetched} came here")]
+    Missing { agent: String, recorded: u64, fetched: u64 },
+    #[error("the rows of agent {0} could not be written")]
+    Unwritten(String),
 }
 
 impl Pump {
@@ -278,6 +293,10 @@ impl Pump {
             self.fetch().await?;
             if let Some(summary) = progress.summary.filter(|summary| self.next >= summary.parts) {
                 self.agent.release().await;
+                if self.fetched != summary.rows {
+                    let (agent, recorded) = (self.agent.pod, summary.rows);
+                    return Err(PumpError::Missing { agent, recorded, fetched: self.fetched });
+                }
                 return Ok(self.summary(&summary));
             }
             if deadline.is_some_and(|deadline| tokio::time::Instant::now() > deadline + self.patience) {
@@ -298,9 +317,13 @@ impl Pump {
         while let Some(bytes) = self.agent.part(self.next).await? {
             self.next += 1;
             let records = self.decode(bytes).await?;
+            self.fetched += records.len() as u64;
             let rows = self.rows.clone();
-            // The channel's bound holds the agent's rows back here, not the runtime. A writer that died says so itself.
-            let _handed = tokio::task::spawn_blocking(move || rows.send(records)).await;
+            // The channel's bound holds the agent's rows back here, not the runtime.
+            let handed = tokio::task::spawn_blocking(move || rows.send(records)).await;
+            if !matches!(handed, Ok(Ok(()))) {
+                return Err(PumpError::Unwritten(self.agent.pod.clone()));
+            }
         }
         Ok(())
     }

@@ -117,7 +117,7 @@ pub struct Arm {
     pub pods: Vec<Pod>,
     pub outages: Vec<Outage>,
     /// Who sent the load, where agents did. Since 1.1.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub agents: Vec<Agent>,
 }
 

@@ -1,7 +1,7 @@
 //! Arms beside each other, and the requests of one.
 
 use trial::plan::Role;
-use trial::report::{Arm, Lane, Requests, Terminations, Verdict};
+use trial::report::{Agent, Arm, Lane, Requests, Terminations, Verdict};
 
 use super::page::Page;
 use crate::style::Style;
@@ -35,6 +35,10 @@ pub(super) fn requests(page: &mut Page, arm: &Arm) {
         page.sentence(Style::Warn, "  ", "  ", "No lane was recorded.");
     } else {
         page.table(&lanes(&arm.lanes));
+    }
+    if arm.agents.len() > 1 {
+        page.blank();
+        page.table(&agents(&arm.agents));
     }
     let proof = proof(arm);
     if !proof.is_empty() {
@@ -116,6 +120,25 @@ fn lanes(lanes: &[Lane]) -> Table {
         row
     });
     Table { header: header.into_iter().map(str::to_owned).collect(), left: 1, rows: rows.collect() }
+}
+
+/// One row an agent: failures are seen from a node, and another may not see them.
+fn agents(agents: &[Agent]) -> Table {
+    let header = ["agent", "node", "sent", "failed", "late", "first failure", "last failure", "clock ±"];
+    let rows = agents.iter().map(|agent| {
+        let at = |stamp: Option<u64>| Cell::new(stamp.map_or_else(dash, duration));
+        vec![
+            Cell::new(agent.agent.to_string()),
+            Cell::new(&agent.node),
+            Cell::new(count(agent.sent)),
+            Cell::new(count(agent.failed)),
+            Cell::new(count(agent.late)),
+            at(agent.first_failure_ns),
+            at(agent.last_failure_ns),
+            Cell::new(duration(agent.clock_uncertainty_ns)),
+        ]
+    });
+    Table { header: header.map(str::to_owned).to_vec(), left: 2, rows: rows.collect() }
 }
 
 /// Failed, late and unsent, which stand out when they are not zero.

@@ -101,13 +101,13 @@ impl Cluster {
         let now = DeleteParams::background();
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), name);
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), name);
-        absent_is_fine(deployments.delete(objects::WEB, &now).await)?;
-        absent_is_fine(jobs.delete(objects::AGENTS, &now).await)?;
+        absent_is_fine(deployments.delete(objects::WEB, &now)).await?;
+        absent_is_fine(jobs.delete(objects::AGENTS, &now)).await?;
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), name);
         let soon = DeleteParams::default().grace_period(LAST_GRACE_SECONDS);
-        absent_is_fine(pods.delete_collection(&soon, &ListParams::default()).await)?;
+        absent_is_fine(pods.delete_collection(&soon, &ListParams::default())).await?;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        absent_is_fine(namespaces.delete(name, &DeleteParams::default()).await)
+        absent_is_fine(namespaces.delete(name, &DeleteParams::default())).await
     }
 
     async fn until_gone(&self, name: &str) -> Result<(), ClusterError> {
@@ -152,10 +152,13 @@ fn run_of(object: &impl ResourceExt) -> String {
     object.labels().get(objects::RUN).cloned().unwrap_or_default()
 }
 
-fn absent_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), ClusterError> {
-    match result {
-        Ok(_) => Ok(()),
-        Err(error) if matches!(code(&error), Some(404 | 409)) => Ok(()),
-        Err(error) => Err(crate::connect::failed("delete what the run made", &error)),
+/// Deletes within the time that a call may take; what is gone already, or going, is as good.
+async fn absent_is_fine<T>(delete: impl Future<Output = Result<T, kube::Error>>) -> Result<(), ClusterError> {
+    let what = "delete what the run made";
+    match tokio::time::timeout(CALL_TIMEOUT, delete).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) if matches!(code(&error), Some(404 | 409)) => Ok(()),
+        Ok(Err(error)) => Err(crate::connect::failed(what, &error)),
+        Err(_) => Err(ClusterError::Backend(format!("failed to {what}: no answer within {CALL_TIMEOUT:?}"))),
     }
 }

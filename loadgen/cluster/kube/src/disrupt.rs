@@ -14,7 +14,7 @@ use trial::id::PodId;
 use trial::settings::Disruption;
 
 use crate::backend::KubeCluster;
-use crate::connect::{call, code, failed};
+use crate::connect::{CALL_TIMEOUT, call, code, failed};
 use crate::objects;
 use crate::observe::View;
 
@@ -125,15 +125,15 @@ impl KubeCluster {
         dry.post_options.dry_run = true;
         let deadline = Instant::now() + self.ready_timeout;
         loop {
-            match pods.evict(&view.name, &dry).await {
+            match evicted(&pods, &view.name, &dry).await? {
                 Err(error) if code(&error) == Some(429) => {
                     let text =
                         format!("the eviction of {} was refused by the budget, as it must be", view.name);
                     self.settings.emitter.emit(Event::Note { pod: None, text });
                     return Ok(());
                 }
-                Ok(_) if Instant::now() < deadline => sleep(EVICT_AGAIN / 4).await,
-                Ok(_) => {
+                Ok(()) if Instant::now() < deadline => sleep(EVICT_AGAIN / 4).await,
+                Ok(()) => {
                     let last_state = "a budget of no unavailable pod did not refuse an eviction".to_owned();
                     return Err(ClusterError::NotReady { timeout: self.ready_timeout, last_state });
                 }
@@ -151,8 +151,8 @@ impl KubeCluster {
         let deadline = Instant::now() + self.ready_timeout;
         self.request_deletion_of(view);
         loop {
-            match pods.evict(&view.name, &EvictParams::default()).await {
-                Ok(_) => return Ok(()),
+            match evicted(&pods, &view.name, &EvictParams::default()).await? {
+                Ok(()) => return Ok(()),
                 Err(error) if code(&error) == Some(404) => return Ok(()),
                 Err(error) if code(&error) == Some(429) && Instant::now() < deadline => {
                     sleep(EVICT_AGAIN).await;
@@ -205,6 +205,17 @@ impl KubeCluster {
         let patched = nodes.patch(node, &parameters, &patch);
         call(&format!("cordon node {node}"), patched).await.map(|_| ())
     }
+}
+
+/// One eviction, within the time that a call may take. What the API server answers is the caller's to judge.
+async fn evicted(
+    pods: &Api<Pod>,
+    name: &str,
+    parameters: &EvictParams,
+) -> Result<Result<(), kube::Error>, ClusterError> {
+    let answer = tokio::time::timeout(CALL_TIMEOUT, pods.evict(name, parameters)).await;
+    let late = |_| ClusterError::Backend(format!("failed to evict pod {name}: no answer in time"));
+    answer.map(|answer| answer.map(|_| ())).map_err(late)
 }
 
 fn zero() -> k8s_openapi::apimachinery::pkg::util::intstr::IntOrString {

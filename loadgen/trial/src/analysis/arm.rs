@@ -42,7 +42,7 @@ pub(super) struct Arm<'a> {
     first: BTreeMap<(u64, u8, u8, u64, u8), Record>,
     pub(super) hits: BTreeMap<PodId, Hits>,
     reach: Reach,
-    agents: BTreeMap<u8, report::Agent>,
+    pub(super) agents: BTreeMap<u8, report::Agent>,
     after_disruption: u64,
     pub(super) evidence: Evidence,
 }

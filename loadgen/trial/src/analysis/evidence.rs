@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use super::arm::Arm;
 use super::lane::Lane;
+use super::text::duration;
 use super::timeline::PodFacts;
 use crate::plan::Role;
 use crate::settings::{LaneKind, Target};
 use crate::statistics::detection_floor_secs;
 use crate::verdict::{Evidence, Stall};
+
+/// A clock less certain than this moves requests across edges that lie close to one another.
+const CLOCK_UNCERTAIN_NS: u64 = 20_000_000;
 
 impl Arm<'_> {
     /// What the verdict needs beyond the report.
@@ -72,7 +76,12 @@ impl Arm<'_> {
     /// What of the trial was not tested after all.
     pub(super) fn caveats(&self) -> impl Iterator<Item = String> {
         let lanes = self.lanes.iter().filter(|lane| self.plan.role == Role::Trial && lane.never_reused());
-        lanes.map(|lane| {
+        let uncertain = self.agents.values().filter(|agent| agent.clock_uncertainty_ns > CLOCK_UNCERTAIN_NS);
+        let uncertain = uncertain.map(|agent| {
+            let by = duration(agent.clock_uncertainty_ns);
+            format!("times of agent {} on {} are known to ± {by} only: the order of edges within that is not", agent.agent, agent.node)
+        });
+        uncertain.chain(lanes.map(|lane| {
             // One request a connection is what the scenario may ask for.
             let by_plan = lane.plan.max_requests_per_connection.is_some_and(|most| most <= 1);
             let why = if by_plan { "maxRequestsPerConnection is 1" } else { "the server closes each" };
@@ -80,6 +89,6 @@ impl Arm<'_> {
                 "lane {} never reused a connection: {why}; pinned connections were not tested",
                 lane.name()
             )
-        })
+        }))
     }
 }
