@@ -12,7 +12,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use trial::event::Event;
 use trial::id::PodId;
 use trial::plan::Arm;
@@ -171,9 +171,9 @@ impl KubeCluster {
         self.apply(&service).await?;
         self.apply(&deployment).await?;
         self.apply(&job).await?;
-        let deadline = Instant::now() + self.ready_timeout;
-        self.until_complete(deadline.saturating_duration_since(Instant::now()), None).await?;
-        let agents = self.agents(deadline.saturating_duration_since(Instant::now())).await?;
+        // The agents start beside the pods under test: a second wait of that length is rarely begun.
+        self.until_complete(self.ready_timeout, None).await?;
+        let agents = self.agents(self.ready_timeout).await?;
         sleep(RULES_FOLLOW).await;
         Ok(agents)
     }

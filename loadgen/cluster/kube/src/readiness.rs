@@ -42,7 +42,7 @@ impl KubeCluster {
                 Err(error) => return Err(error),
             }
         }
-        self.until_observed(deadline.saturating_duration_since(Instant::now())).await
+        self.until_observed(limit).await
     }
 
     /// The controllers agree: what `kubectl rollout status` waits for.

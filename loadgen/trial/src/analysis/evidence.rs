@@ -79,7 +79,10 @@ impl Arm<'_> {
         let uncertain = self.agents.values().filter(|agent| agent.clock_uncertainty_ns > CLOCK_UNCERTAIN_NS);
         let uncertain = uncertain.map(|agent| {
             let by = duration(agent.clock_uncertainty_ns);
-            format!("times of agent {} on {} are known to ± {by} only: the order of edges within that is not", agent.agent, agent.node)
+            format!(
+                "times of agent {} on {} are known to ± {by} only: the order of edges within that is not",
+                agent.agent, agent.node
+            )
         });
         uncertain.chain(lanes.map(|lane| {
             // One request a connection is what the scenario may ask for.
