@@ -28,8 +28,10 @@ use super::{RunError, Shared};
 use crate::progress::Watched;
 use crate::recorder::Rows;
 
-/// From the last word to the agents to the first slot: time enough to reach all of them.
+/// From the last preparation to the first slot: time enough to reach the agents.
 const LEAD: Duration = Duration::from_millis(500);
+/// They are told one after the other.
+const LEAD_EACH: Duration = Duration::from_millis(100);
 /// How often an agent is asked how far it is; also what tells it that its controller lives.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// The same once the load is over and only rows are missing.
@@ -131,7 +133,7 @@ impl Drive for KubeCluster {
                 clock_uncertainty_ns: clock.uncertainty_ns,
             });
         }
-        let start = shared.conductor.clock.now() + LEAD;
+        let start = shared.conductor.clock.now() + LEAD + LEAD_EACH * total;
         let gap = shortest_gap(arm) / total;
         for agent in &mut agents {
             // Side by side they keep the spacing that one alone would have.
