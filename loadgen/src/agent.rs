@@ -12,7 +12,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use clock::Clock;
-use cluster_kube::agent::{ABANDONED_AFTER, At, LaneSummary, PORT, Plan, Progress, Summary};
+use cluster_kube::agent::{
+    ABANDONED_AFTER, At, LaneSummary, PORT, PROTOCOL, Plan, Progress, Spoken, Summary,
+};
 use contract::clock::Reading;
 use engine::{Direct, Engine, EngineConfig, Named};
 use http_body_util::{BodyExt, Full, Limited};
@@ -31,6 +33,7 @@ use trial::time::Stamp;
 
 use crate::exit_code::ExitCode;
 use crate::heartbeat::Heartbeat;
+use crate::target::look_up;
 
 /// A plan holds a body and headers of the user's at most.
 const BODY_MAX: usize = 16 << 20;
@@ -51,11 +54,14 @@ type Shared = Arc<Mutex<State>>;
 #[derive(Debug, Default)]
 struct State {
     plan: Option<Plan>,
+    target: Option<SocketAddr>,
     engine: Option<Arc<Engine>>,
     names: Names,
     parts: Parts,
     lanes: Option<Vec<LaneSummary>>,
     writer: Option<JoinHandle<()>>,
+    /// Beats as long as the process lives.
+    heartbeat: Option<Heartbeat>,
     stalls: Vec<(At, u64)>,
     error: Option<String>,
     heard_ns: Option<u64>,
@@ -102,6 +108,7 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
 /// Serves a controller until it lets the agent go.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::limits::open_files();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("failed to start the runtime: {error}")),
@@ -174,7 +181,18 @@ async fn answer(
             let (wall_ns, mono_ns) = (clock::wall_ns(), clock::monotonic_ns());
             json(&Reading { wall_ns, mono_ns })
         }
-        (Method::POST, "/plan") => with(&body, |plan| take(&shared, plan)),
+        (Method::POST, "/plan") => with(&body, |spoken: Spoken| {
+            if spoken.protocol != PROTOCOL {
+                return Err(format!(
+                    "the image of the agents is of another build (protocol {PROTOCOL}) than this loadgen (protocol {}): \
+                     make both from the same source",
+                    spoken.protocol
+                ));
+            }
+            serde_json::from_slice(&body)
+                .map_err(|error| error.to_string())
+                .and_then(|plan| take(&shared, plan))
+        }),
         (Method::POST, "/start") => with(&body, |at| start(&shared, at)),
         (Method::POST, "/stop") => with(&body, |at| stop(&shared, at)),
         (Method::GET, "/progress") => json(&progress(&shared)),
@@ -217,6 +235,7 @@ fn take(shared: &Shared, plan: Plan) -> Result<(), String> {
     match &state.plan {
         Some(known) if *known != plan => Err("this agent has another plan".to_owned()),
         _ => {
+            state.target = Some(look_up(&plan.target)?);
             state.plan = Some(plan);
             Ok(())
         }
@@ -229,11 +248,13 @@ fn start(shared: &Shared, at: At) -> Result<(), String> {
     if state.engine.is_some() || state.lanes.is_some() {
         return Ok(());
     }
-    let plan = state.plan.clone().ok_or("there is no plan")?;
+    let (Some(plan), Some(target)) = (state.plan.clone(), state.target) else {
+        return Err("there is no plan".to_owned());
+    };
     let clock = Clock::with_epoch(plan.epoch_mono_ns);
     let names = state.names.clone();
     let route = Arc::new(Named {
-        route: Direct(plan.target),
+        route: Direct(target),
         pods: move |name: &str| names.id(name),
         sticky: plan.sticky,
     });
@@ -250,8 +271,8 @@ fn start(shared: &Shared, at: At) -> Result<(), String> {
         let mono_ns = u64::try_from(clock.raw(at).as_nanos()).unwrap_or(u64::MAX);
         lock(&watched).stalls.push((At { mono_ns }, for_ns));
     });
-    // It beats as long as the process lives; there is nothing to end it for.
-    heartbeat.map(drop).map_err(|error| error.to_string())
+    state.heartbeat = Some(heartbeat.map_err(|error| error.to_string())?);
+    Ok(())
 }
 
 fn stop(shared: &Shared, at: Option<At>) -> Result<(), String> {
@@ -291,6 +312,7 @@ fn conclude(state: &mut State) {
         match engine.join() {
             Ok(summary) => {
                 let lane = |lane: &engine::LaneSummary| LaneSummary {
+                    scheduled: lane.scheduled,
                     connections_opened: lane.connections_opened,
                     idle_closes: lane.idle_closes,
                     overflowed: lane.overflowed,
@@ -300,8 +322,12 @@ fn conclude(state: &mut State) {
             Err(error) => state.error = Some(error.to_string()),
         }
     }
-    if state.lanes.is_some() && state.writer.as_ref().is_some_and(JoinHandle::is_finished) {
-        state.writer = None;
+    if state.lanes.is_some()
+        && let Some(writer) = state.writer.take_if(|writer| writer.is_finished())
+    {
+        if writer.join().is_err() {
+            state.error = Some("the writer of its recording failed".to_owned());
+        }
         let lost = state.parts.lost;
         if let Some(first) = state.lanes.as_mut().and_then(|lanes| lanes.first_mut()) {
             first.overflowed += lost;

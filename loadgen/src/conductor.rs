@@ -116,6 +116,8 @@ pub enum RunError {
 pub struct Outcome {
     /// Why it ended before its time.
     pub stop: Stop,
+    /// An arm could not begin: nothing can be said of it.
+    pub error: Option<RunError>,
     /// What is left of it.
     pub leftovers: Vec<String>,
 }
@@ -187,7 +189,7 @@ impl Conductor {
     /// Runs the plan to its end, or until `stop` says otherwise. Nothing of the run is left when this returns.
     ///
     /// # Errors
-    /// An arm could not begin: nothing can be said of it. The recording is closed all the same.
+    /// It could not begin, or not be recorded.
     pub async fn run(self, plan: &Plan, signals: watch::Receiver<Stop>) -> Result<Outcome, RunError> {
         let processes = self.processes()?;
         let emitter = Emitter::new(self.clock, ArmId(0), self.recorder.events());
@@ -208,11 +210,11 @@ impl Conductor {
         });
         let mut arms = start_arms(plan, &shared);
         let watcher = tokio::spawn(forward(signals, stopper.clone(), max_time));
-        let result = collect(plan, &mut arms, &stopper, &trial_done).await;
+        let collected = collect(plan, &mut arms, &stopper, &trial_done).await;
         watcher.abort();
         heartbeat.stop();
         shared.conductor.progress.finish();
-        close(shared, *stopper.borrow(), result).await
+        close(shared, *stopper.borrow(), collected).await
     }
 
     /// Starts what the arms share, and says in the recording what there is.
@@ -241,7 +243,16 @@ impl Conductor {
     }
 }
 
-type Arms = JoinSet<(usize, Result<Vec<String>, RunError>)>;
+type Arms = JoinSet<(usize, arm::Ended)>;
+
+/// What became of the arms.
+#[derive(Debug, Default)]
+struct Collected {
+    error: Option<RunError>,
+    leftovers: Vec<String>,
+    /// An arm's task ended without taking away what it had made.
+    died: bool,
+}
 
 fn start_arms(plan: &Plan, shared: &Arc<Shared>) -> Arms {
     let mut arms = JoinSet::new();
@@ -259,27 +270,26 @@ async fn collect(
     arms: &mut Arms,
     stopper: &watch::Sender<Stop>,
     trial_done: &watch::Sender<bool>,
-) -> Result<Vec<String>, RunError> {
-    let mut result = Ok(Vec::new());
+) -> Collected {
+    let mut all = Collected::default();
     while let Some(ended) = arms.join_next().await {
-        let Ok((index, outcome)) = ended else {
+        let Ok((index, ended)) = ended else {
             tracing::error!("an arm's task failed");
+            all.died = true;
             stop(stopper, Stop::Failed);
             continue;
         };
         if plan.arms.get(index).is_some_and(|arm: &Arm| arm.role == Role::Trial) {
             trial_done.send_replace(true);
         }
-        match (outcome, &mut result) {
-            (Ok(leftovers), Ok(all)) => all.extend(leftovers),
-            (Err(error), Ok(_)) => {
-                stop(stopper, Stop::Failed);
-                result = Err(error);
-            }
-            (_, Err(_)) => {}
+        all.leftovers.extend(ended.left);
+        if let Some(error) = ended.error {
+            stop(stopper, Stop::Failed);
+            // The first is why the others were stopped.
+            all.error.get_or_insert(error);
         }
     }
-    result
+    all
 }
 
 fn stop(stopper: &watch::Sender<Stop>, why: Stop) {
@@ -312,11 +322,18 @@ async fn forward(mut signals: watch::Receiver<Stop>, stopper: watch::Sender<Stop
 async fn close(
     shared: Arc<Shared>,
     stop: Stop,
-    result: Result<Vec<String>, RunError>,
+    Collected { error, mut leftovers, died }: Collected,
 ) -> Result<Outcome, RunError> {
     let Some(Shared { conductor, processes, .. }) = Arc::into_inner(shared) else {
-        return Ok(Outcome { stop, leftovers: vec!["a task of the run has not ended".to_owned()] });
+        leftovers.push("a task of the run has not ended".to_owned());
+        return Ok(Outcome { stop, error, leftovers });
     };
+    #[cfg(feature = "kube")]
+    if let (true, Place::Kube(place)) = (died, &conductor.place) {
+        leftovers.extend(remote::sweep(place, &conductor.run).await);
+    }
+    #[cfg(not(feature = "kube"))]
+    let _guarded = died;
     let swept = tokio::task::spawn_blocking(move || {
         let Some(Processes { guard, .. }) = processes else { return Ok(()) };
         let mut guard = guard.lock().map_err(|_| std::io::Error::other("the guard's handle is broken"))?;
@@ -325,12 +342,11 @@ async fn close(
     let swept = swept.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     let recorder = conductor.recorder;
     let finished = tokio::task::spawn_blocking(move || recorder.finish()).await;
-    let mut leftovers = result?;
     if let Err(error) = swept {
         leftovers.push(error.to_string());
     }
     if let Ok(finished) = finished {
         finished?;
     }
-    Ok(Outcome { stop, leftovers })
+    Ok(Outcome { stop, error, leftovers })
 }

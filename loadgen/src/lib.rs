@@ -13,6 +13,8 @@
 //! * [`heartbeat`]: notices when this process stood still
 //! * [`hidden`]: the programs that a run re-executes this binary as
 //! * [`exit_code`]: exit codes are an interface
+//! * [`limits`]: limits of this process
+//! * [`target`]: from a URL to an address
 
 #[cfg(feature = "kube")]
 pub mod agent;
@@ -22,6 +24,8 @@ pub mod conductor;
 pub mod exit_code;
 pub mod heartbeat;
 pub mod hidden;
+mod limits;
 pub mod playback;
 pub mod progress;
 pub mod recorder;
+mod target;

@@ -97,7 +97,8 @@ fn assert_nothing_left(kubeconfig: &str, run: &Run) {
 fn a_rollout_with_pre_stop_and_drain_drops_nothing_and_both_flows_are_seen() {
     let Some(kubeconfig) = kubeconfig() else { return };
     let scratch = Scratch::new();
-    let run = run(&scratch, "default", &on(&kubeconfig, &[]));
+    let account = published(&kubeconfig, &scratch, None);
+    let run = run(&scratch, "default", &on(&account.kubeconfig, &[]));
     assert_eq!((run.ran.code, run.verdict()), (0, "pass"), "{}", run.summary());
     assert_eq!((run.count("failed"), run.count("late")), (0, 0));
     assert_eq!(run.trial()["terminations"]["exposed"], 2, "{}", run.trial()["terminations"]);
@@ -154,13 +155,15 @@ fn a_server_that_exits_on_sigterm_fails_with_transport_errors_of_terminating_pod
     assert_nothing_left(&kubeconfig, &run);
 }
 
-fn disrupted(disruption: &str, terminations: u64, more: &[&str]) -> Option<Run> {
+/// By an account with just the published role of that disruption.
+fn disrupted(role: &str, disruption: &str, terminations: u64, more: &[&str]) -> Option<Run> {
     let kubeconfig = kubeconfig()?;
     let scratch = Scratch::new();
+    let account = published(&kubeconfig, &scratch, Some(role));
     let set = format!("disruption={disruption}");
     let mut arguments = vec!["--set", &set, "--set", "expect={failed: any, late: any}"];
     arguments.extend(more);
-    let run = run(&scratch, "out", &on(&kubeconfig, &arguments));
+    let run = run(&scratch, "out", &on(&account.kubeconfig, &arguments));
     assert_eq!((run.ran.code, run.verdict()), (0, "pass"), "{}", run.summary());
     assert_eq!(run.trial()["terminations"]["total"], terminations, "{}", run.summary());
     assert_nothing_left(&kubeconfig, &run);
@@ -171,34 +174,41 @@ fn disrupted(disruption: &str, terminations: u64, more: &[&str]) -> Option<Run> 
 
 #[test]
 fn a_deleted_pod_is_replaced() {
-    let Some(run) = disrupted("{deletePods: {count: 1, gracePeriodSeconds: 20}}", 1, &[]) else { return };
+    let Some(run) = disrupted("delete-pods", "{deletePods: {count: 1, gracePeriodSeconds: 20}}", 1, &[])
+    else {
+        return;
+    };
     let pod = deleted(&run)[0];
     assert!(!pod["timeline"]["delete_requested_ns"].is_null(), "{pod}");
 }
 
 #[test]
 fn a_forced_delete_takes_the_object_at_once() {
-    let Some(run) = disrupted("{deletePods: {count: 1, force: true}}", 1, &[]) else { return };
+    let Some(run) = disrupted("delete-pods", "{deletePods: {count: 1, force: true}}", 1, &[]) else { return };
     let timeline = &deleted(&run)[0]["timeline"];
     let took = timeline["gone_ns"].as_u64().unwrap() - timeline["delete_requested_ns"].as_u64().unwrap();
     assert!(took < 2_000_000_000, "gone {took} ns after the request, long before the process: {timeline}");
+    let exited =
+        timeline["exited_ns"].as_u64().unwrap_or_else(|| panic!("its log tells its end: {timeline}"));
+    assert!(exited > timeline["gone_ns"].as_u64().unwrap(), "{timeline}");
 }
 
 #[test]
 fn an_eviction_is_refused_by_the_budget_first() {
-    let Some(run) = disrupted("{evict: {count: 1}}", 1, &[]) else { return };
+    let Some(run) = disrupted("evict", "{evict: {count: 1}}", 1, &[]) else { return };
     let caveats = run.report["run"]["caveats"].to_string();
     assert!(caveats.contains("refused by the budget"), "{caveats}");
 }
 
 #[test]
 fn scaling_down_terminates_what_is_too_much() {
-    disrupted("{scale: {to: 1}}", 1, &[]);
+    disrupted("scale", "{scale: {to: 1}}", 1, &[]);
 }
 
 #[test]
 fn a_drained_node_is_schedulable_again() {
-    disrupted("{drainNode: {}}", 1, &[]);
+    // The negative control drains a node as well: one after the other.
+    disrupted("drain-node", "{drainNode: {}}", 1, &["--set", "control=true"]);
 }
 
 /// One line that says all of these, exit 1, within so many seconds; nothing of ours is there.
@@ -244,15 +254,32 @@ fn what_is_wrong_with_the_cluster_is_one_line() {
     refused(&kubeconfig, &unready, 120, &["not ready within 8s", "running, not Ready", "--ready-timeout"]);
 }
 
-/// A kubeconfig of an account that may do what its role says.
-fn account(kubeconfig: &str, scratch: &Scratch, name: &str, rules: &str) -> String {
-    let objects = format!(
-        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: default}}\n---\n\
-         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {name}}}\nrules: {rules}\n---\n\
-         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {name}}}\n\
-         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}\n\
-         subjects: [{{kind: ServiceAccount, name: {name}, namespace: default}}]\n"
+/// An account of the cluster that has certain roles and nothing else; gone with this.
+struct Account {
+    admin: String,
+    objects: String,
+    /// Its own.
+    kubeconfig: String,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        kubectl(&self.admin, &["delete", "--wait=false", "-f", &self.objects]);
+    }
+}
+
+fn account(kubeconfig: &str, scratch: &Scratch, name: &str, roles: &[&str], objects: &str) -> Account {
+    let mut objects = format!(
+        "{objects}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: default}}\n"
     );
+    for role in roles {
+        objects += &format!(
+            "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n\
+             metadata: {{name: {name}-{role}}}\n\
+             roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}\n\
+             subjects: [{{kind: ServiceAccount, name: {name}, namespace: default}}]\n"
+        );
+    }
     let file = scratch.write(&format!("{name}.yaml"), objects.as_bytes());
     kubectl(kubeconfig, &["apply", "-f", &file]);
     let token = kubectl(kubeconfig, &["create", "token", name, "-n", "default"]);
@@ -261,7 +288,22 @@ fn account(kubeconfig: &str, scratch: &Scratch, name: &str, rules: &str) -> Stri
     for user in config["users"].as_array_mut().unwrap() {
         user["user"] = serde_json::json!({"token": token.trim()});
     }
-    scratch.write(&format!("{name}.kubeconfig"), config.to_string().as_bytes())
+    let own = scratch.write(&format!("{name}.kubeconfig"), config.to_string().as_bytes());
+    Account { admin: kubeconfig.to_owned(), objects: file, kubeconfig: own }
+}
+
+/// An account with the role that every run takes, and the one of a disruption, just as they are published.
+fn published(kubeconfig: &str, scratch: &Scratch, disruption: Option<&str>) -> Account {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests/rbac");
+    let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
+    let name = format!("{}-{}", disruption.unwrap_or("run"), std::process::id());
+    // Tests run side by side, and each takes its own roles away again.
+    let roles = format!("{}---\n{}", read("run.yaml"), read("disrupt.yaml"));
+    let roles = roles.replace("name: drainproof-", &format!("name: {name}-"));
+    let wanted: Vec<String> =
+        ["run"].into_iter().chain(disruption).map(|role| format!("{name}-{role}")).collect();
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    account(kubeconfig, scratch, &name, &wanted, &roles)
 }
 
 #[test]
@@ -272,16 +314,15 @@ fn a_missing_verb_is_named_before_anything_is_touched() {
                  endpointslices, networkpolicies], verbs: ['*']}, {apiGroups: ['*'], resources: [pods], verbs: [get, list, \
                  watch]}, {apiGroups: [apps], resources: [deployments], verbs: ['*']}]";
     let name = format!("drainproof-narrow-{}", std::process::id());
-    let narrow = account(&kubeconfig, &scratch, &name, rules);
-    let arguments = ["--kubeconfig", &narrow, "--namespace", "refused-narrow"];
+    let role = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {name}}}\nrules: {rules}"
+    );
+    let narrow = account(&kubeconfig, &scratch, &name, &[&name], &role);
+    let arguments = ["--kubeconfig", &narrow.kubeconfig, "--namespace", "refused-narrow"];
     refused(&kubeconfig, &arguments, 20, &["deletecollection pods", "refused-narrow", "manifests/rbac"]);
-    let ran = loadgen(&["check", "--kubeconfig", &narrow]);
+    let ran = loadgen(&["check", "--kubeconfig", &narrow.kubeconfig]);
     ran.assert_one_line(1, &["deletecollection pods"]);
     assert_eq!(loadgen(&["check", "--kubeconfig", &kubeconfig]).code, 0);
-    for kind in ["clusterrolebinding", "clusterrole"] {
-        kubectl(&kubeconfig, &["delete", kind, &name]);
-    }
-    kubectl(&kubeconfig, &["delete", "serviceaccount", &name, "-n", "default"]);
 }
 
 /// Starts a run that would last, and waits until it is at `event`.

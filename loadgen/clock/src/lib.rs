@@ -12,7 +12,8 @@ use trial::time::Stamp;
 /// A run's clock. Copies tell the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {
-    epoch_ns: u64,
+    /// Before the machine's boot it is negative: a node may be younger than the run.
+    epoch_ns: i64,
 }
 
 /// Wall time of the epoch.
@@ -29,32 +30,41 @@ impl Clock {
     #[must_use]
     pub fn start() -> (Self, Anchor) {
         let anchor = Anchor { wall_ns: read(ClockId::CLOCK_REALTIME), mono_ns: monotonic_ns() };
-        (Self { epoch_ns: anchor.mono_ns }, anchor)
+        (Self { epoch_ns: signed(anchor.mono_ns) }, anchor)
     }
 
-    /// The clock of another process's run, by its epoch.
+    /// The clock of another process's run, by its epoch on this machine's `CLOCK_MONOTONIC`.
     #[must_use]
-    pub const fn with_epoch(mono_ns: u64) -> Self {
+    pub const fn with_epoch(mono_ns: i64) -> Self {
         Self { epoch_ns: mono_ns }
     }
 
     /// Now.
     #[must_use]
     pub fn now(&self) -> Stamp {
-        Stamp::from_nanos(monotonic_ns().saturating_sub(self.epoch_ns))
+        self.stamp(monotonic_ns())
     }
 
     /// A raw reading of `CLOCK_MONOTONIC`, perhaps by another process; what was before the epoch becomes the epoch.
     #[must_use]
-    pub const fn stamp(&self, mono_ns: u64) -> Stamp {
-        Stamp::from_nanos(mono_ns.saturating_sub(self.epoch_ns))
+    pub fn stamp(&self, mono_ns: u64) -> Stamp {
+        Stamp::from_nanos(unsigned(signed(mono_ns).saturating_sub(self.epoch_ns)))
     }
 
     /// A stamp as a raw reading of `CLOCK_MONOTONIC`, for absolute timers.
     #[must_use]
     pub fn raw(&self, stamp: Stamp) -> Duration {
-        Duration::from_nanos(self.epoch_ns.saturating_add(stamp.as_nanos()))
+        Duration::from_nanos(unsigned(self.epoch_ns.saturating_add(signed(stamp.as_nanos()))))
     }
+}
+
+/// 2^63 ns are 292 years.
+fn signed(nanos: u64) -> i64 {
+    i64::try_from(nanos).unwrap_or(i64::MAX)
+}
+
+fn unsigned(nanos: i64) -> u64 {
+    u64::try_from(nanos).unwrap_or(0)
 }
 
 /// Raw `CLOCK_MONOTONIC` in nanoseconds.
@@ -86,5 +96,13 @@ mod tests {
         assert_eq!(clock.raw(stamp), Duration::from_nanos(anchor.mono_ns + 1_500));
         assert_eq!(clock.stamp(anchor.mono_ns - 1), Stamp::ZERO);
         assert!(clock.now() <= clock.now());
+    }
+
+    #[test]
+    fn a_machine_may_be_younger_than_the_run() {
+        let clock = Clock::with_epoch(-2_000);
+        assert_eq!(clock.stamp(500).as_nanos(), 2_500);
+        assert_eq!(clock.raw(Stamp::from_nanos(2_500)), Duration::from_nanos(500));
+        assert_eq!(clock.raw(Stamp::from_nanos(1_000)), Duration::ZERO, "before its boot");
     }
 }

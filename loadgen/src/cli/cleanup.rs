@@ -52,6 +52,8 @@ pub(super) fn main(arguments: &Args) -> ExitCode {
     let incomplete = on_cluster(arguments, &mut said) || incomplete;
     if said.is_empty() && !incomplete {
         said.push("nothing is left of any run\n".to_owned());
+    } else if runs.is_empty() && !incomplete {
+        said.insert(0, "nothing is left of any run on this machine\n".to_owned());
     }
     match super::print(&said.concat()) {
         ExitCode::Success if incomplete => ExitCode::CleanupIncomplete,
@@ -63,9 +65,12 @@ pub(super) fn main(arguments: &Args) -> ExitCode {
 #[cfg(feature = "kube")]
 fn on_cluster(arguments: &Args, said: &mut Vec<String>) -> bool {
     match super::on_cluster::cleanup(&arguments.cluster, arguments.which.run.as_deref()) {
-        Ok(undone) => {
-            said.extend(undone.into_iter().map(|line| line + "\n"));
-            false
+        Ok(cleaned) => {
+            said.extend(cleaned.lines.into_iter().map(|line| line + "\n"));
+            for left in &cleaned.left {
+                super::complain(left);
+            }
+            !cleaned.left.is_empty()
         }
         Err(error) => {
             super::complain(&error);

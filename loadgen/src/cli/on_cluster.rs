@@ -1,9 +1,11 @@
 //! Flags of everything that talks to a cluster, and `loadgen check`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clock::{Anchor, Clock};
 use cluster::ClusterError;
+use cluster_kube::cleanup::Cleaned;
 use cluster_kube::clocks::Clocks;
 use cluster_kube::objects::Images;
 use cluster_kube::{Access, preflight};
@@ -45,28 +47,59 @@ pub struct RunArgs {
     /// Kube: the namespace that the run makes and takes away; by default drainproof- and the run's id
     #[arg(long, value_name = "NS")]
     namespace: Option<String>,
-    /// Kube: so many agents send the load, spread over the nodes
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MOST_AGENTS))]
-    agents: u32,
-    /// Kube: the image of the pods under test
+    /// Kube: so many agents send the load, spread over the nodes [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_AGENTS))]
+    agents: Option<u32>,
+    #[command(flatten)]
+    images: ImageArgs,
+}
+
+/// Which images.
+#[derive(Debug, Clone, clap::Args)]
+struct ImageArgs {
     #[arg(
         long,
-        env = "DRAINPROOF_SERVER_IMAGE",
         value_name = "IMAGE",
-        default_value = "drainproof/server:dev"
+        help = "Kube: the image of the pods under test [env: DRAINPROOF_SERVER_IMAGE] [default: drainproof/server:dev]"
     )]
-    server_image: String,
-    /// Kube: the image of the agents
+    server_image: Option<String>,
     #[arg(
         long,
-        env = "DRAINPROOF_LOADGEN_IMAGE",
         value_name = "IMAGE",
-        default_value = "drainproof/loadgen:dev"
+        help = "Kube: the image of the agents [env: DRAINPROOF_LOADGEN_IMAGE] [default: drainproof/loadgen:dev]"
     )]
-    loadgen_image: String,
+    loadgen_image: Option<String>,
+}
+
+impl ImageArgs {
+    /// The environment is asked here and not by the parser, which could not tell it from a flag: only a flag means that
+    /// a cluster was meant.
+    fn images(&self) -> Images {
+        let named = |flag: &Option<String>, variable: &str, default: &str| {
+            let set = || std::env::var(variable).ok().filter(|name| !name.is_empty());
+            flag.clone().or_else(set).unwrap_or_else(|| default.to_owned())
+        };
+        Images {
+            server: named(&self.server_image, "DRAINPROOF_SERVER_IMAGE", "drainproof/server:dev"),
+            loadgen: named(&self.loadgen_image, "DRAINPROOF_LOADGEN_IMAGE", "drainproof/loadgen:dev"),
+        }
+    }
 }
 
 impl RunArgs {
+    /// A flag that was given and means something on a cluster only.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--context", self.cluster.context.is_some()),
+            ("--kubeconfig", self.cluster.kubeconfig.is_some()),
+            ("--namespace", self.namespace.is_some()),
+            ("--agents", self.agents.is_some()),
+            ("--server-image", self.images.server_image.is_some()),
+            ("--loadgen-image", self.images.loadgen_image.is_some()),
+        ];
+        flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+
     /// Connects, and asks for every permission that the plan takes; makes nothing.
     pub(super) async fn place(
         &self,
@@ -81,8 +114,9 @@ impl RunArgs {
             let arm_number = u16::try_from(index).unwrap_or(u16::MAX);
             cluster.check(&preflight::needs(&arm.disruption), &namespace_of(&namespace, arm_number)).await?;
         }
-        let images = Images { server: self.server_image.clone(), loadgen: self.loadgen_image.clone() };
-        Ok(Place { cluster, namespace, images, agents: self.agents, clocks: Clocks::new(clock, anchor) })
+        let (images, agents) = (self.images.images(), self.agents.unwrap_or(1));
+        let (clocks, drains) = (Clocks::new(clock, anchor), Arc::default());
+        Ok(Place { cluster, namespace, images, agents, clocks, drains })
     }
 }
 
@@ -91,22 +125,8 @@ impl RunArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// The image of the pods under test
-    #[arg(
-        long,
-        env = "DRAINPROOF_SERVER_IMAGE",
-        value_name = "IMAGE",
-        default_value = "drainproof/server:dev"
-    )]
-    server_image: String,
-    /// The image of the agents
-    #[arg(
-        long,
-        env = "DRAINPROOF_LOADGEN_IMAGE",
-        value_name = "IMAGE",
-        default_value = "drainproof/loadgen:dev"
-    )]
-    loadgen_image: String,
+    #[command(flatten)]
+    images: ImageArgs,
     /// The namespace that a run would make
     #[arg(long, value_name = "NS", default_value = "drainproof")]
     namespace: String,
@@ -145,7 +165,8 @@ async fn checked(arguments: &CheckArgs) -> Result<String, ClusterError> {
         };
         lines.push(line);
     }
-    for image in [&arguments.server_image, &arguments.loadgen_image] {
+    let images = arguments.images.images();
+    for image in [&images.server, &images.loadgen] {
         let (holders, nodes) = cluster.holders(image).await?;
         let rest = if holders == nodes { "" } else { "; the others would have to pull it" };
         lines.push(format!("image {image}: seen on {holders} of {nodes} nodes{rest}"));
@@ -153,18 +174,20 @@ async fn checked(arguments: &CheckArgs) -> Result<String, ClusterError> {
     Ok(lines.join("\n") + "\n")
 }
 
-/// Undoes what runs left on a cluster. Without one that was named and none to be found there is nothing to undo.
-pub(super) fn cleanup(cluster: &ClusterArgs, run: Option<&str>) -> Result<Vec<String>, ClusterError> {
+/// Undoes what runs left on a cluster. Where none was named, and none that is found by itself answers, that is said: there
+/// may be something on it, and nobody meant it.
+pub(super) fn cleanup(cluster: &ClusterArgs, run: Option<&str>) -> Result<Cleaned, ClusterError> {
     let given = cluster.is_given();
-    let undone = super::block_on(async {
+    let cleaned = super::block_on(async {
         match cluster.access().connect().await {
             Ok(cluster) => cluster.cleanup(run).await,
             Err(error) if given => Err(error),
             Err(error) => {
-                tracing::info!("no cluster to clean up: {error}");
-                Ok(Vec::new())
+                let line = format!("no cluster was looked at: {error}");
+                Ok(Cleaned { lines: vec![line], ..Cleaned::default() })
             }
         }
     });
-    undone.unwrap_or_else(|error| Err(ClusterError::Backend(format!("failed to start the runtime: {error}"))))
+    cleaned
+        .unwrap_or_else(|error| Err(ClusterError::Backend(format!("failed to start the runtime: {error}"))))
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use clock::{Anchor, Clock};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -94,11 +93,11 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    if arguments.dry_run {
-        return dry_run(&plan, arguments.format);
-    }
     if let Err(code) = fits(arguments.on, arguments, &plan) {
         return code;
+    }
+    if arguments.dry_run {
+        return dry_run(&plan, arguments.format);
     }
     let run = run_id(anchor, plan.seed);
     let runtime = match runtime() {
@@ -119,7 +118,7 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         Ok(recorder) => recorder,
         Err(error) => return super::fail(&error),
     };
-    open_files();
+    crate::limits::open_files();
     let load_started = Arc::new(AtomicBool::new(false));
     let conductor = Conductor {
         run,
@@ -131,16 +130,28 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         max_time: arguments.max_time,
         load_started: Arc::clone(&load_started),
     };
-    match conduct(&plan, conductor, runtime) {
-        Ok(outcome) => conclude(arguments, &out, &outcome),
-        Err(error) if load_started.load(Ordering::Relaxed) => {
-            super::fail(&format!("{error}; what was recorded until then is kept in {}", out.display()))
+    let (error, leftovers) = match conduct(&plan, conductor, runtime) {
+        Ok(Outcome { error: None, leftovers, stop }) => {
+            return conclude(arguments, &out, stop, &leftovers);
         }
-        Err(error) => {
-            discard(&out, fresh);
-            super::fail(&error)
-        }
+        Ok(Outcome { error: Some(error), leftovers, .. }) => (error, leftovers),
+        Err(error) => (error, Vec::new()),
+    };
+    if load_started.load(Ordering::Relaxed) {
+        super::complain(&format!("{error}; what was recorded until then is kept in {}", out.display()));
+    } else {
+        discard(&out, fresh);
+        super::complain(&error);
     }
+    tell_leftovers(&leftovers).unwrap_or(ExitCode::CouldNotRun)
+}
+
+/// What is left has to be taken away by somebody: its code goes before any other.
+fn tell_leftovers(leftovers: &[String]) -> Option<ExitCode> {
+    for leftover in leftovers {
+        super::complain(&format!("{leftover}; `loadgen cleanup --all` tries again"));
+    }
+    (!leftovers.is_empty()).then_some(ExitCode::CleanupIncomplete)
 }
 
 fn plan(arguments: &Args, anchor: Anchor) -> Result<Plan, ExitCode> {
@@ -205,14 +216,6 @@ fn trial_arms(plan: &Plan) -> usize {
     plan.arms.iter().filter(|arm| arm.role == Role::Trial).count()
 }
 
-/// A connection is a file: as many as are permitted, not as many as a shell thinks usual.
-fn open_files() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Where that is refused the engine meets the limit and says so.
-        let _refused = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
-}
-
 /// Sorts by time; the tail keeps runs of the same second apart.
 fn run_id(anchor: Anchor, seed: u64) -> String {
     let time = started_at(anchor);
@@ -259,6 +262,12 @@ fn fits(on: Backend, arguments: &Args, plan: &Plan) -> Result<(), ExitCode> {
         let kind = arm.disruption.as_str();
         return Err(super::misuse(&format!(
             "disruption.{kind}: needs a real cluster as it stands here: --on kube"
+        )));
+    }
+    #[cfg(feature = "kube")]
+    if let Some(flag) = arguments.kube.given().filter(|_| local) {
+        return Err(super::misuse(&format!(
+            "{flag} is for a run on a cluster: add --on kube, or leave it out"
         )));
     }
     if !local && arguments.command.is_some() {
@@ -317,7 +326,8 @@ fn conduct(plan: &Plan, conductor: Conductor, runtime: Runtime) -> Result<Outcom
     outcome
 }
 
-/// The first signal ends the run in order; a second one ends the process, and the guard cleans up.
+/// The first signal ends the run in order; a second one ends the process. The guard then ends the processes of the run;
+/// what is on a cluster stays there.
 fn signals(run: String) -> std::io::Result<watch::Receiver<Stop>> {
     let (sender, receiver) = watch::channel(Stop::No);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -340,7 +350,7 @@ fn signals(run: String) -> std::io::Result<watch::Receiver<Stop>> {
 }
 
 /// The report comes from the recording, by the same path as `loadgen report` takes.
-fn conclude(arguments: &Args, out: &Path, outcome: &Outcome) -> ExitCode {
+fn conclude(arguments: &Args, out: &Path, stop: Stop, leftovers: &[String]) -> ExitCode {
     let report = match playback::report(out) {
         Ok(report) => report,
         Err(error) => return super::fail(&error),
@@ -354,16 +364,12 @@ fn conclude(arguments: &Args, out: &Path, outcome: &Outcome) -> ExitCode {
         Format::Text => super::print(&format!("{rendered}\nReport and recording: {}\n", out.display())),
         Format::Json => super::print(&rendered),
     };
-    for leftover in &outcome.leftovers {
-        let verdict = report.verdict.as_str();
-        super::complain(&format!("verdict {verdict}, but {leftover}; `loadgen cleanup --all` tries again"));
+    if let Some(code) = tell_leftovers(leftovers) {
+        return code;
     }
-    match outcome.stop {
+    match stop {
         Stop::Interrupt => ExitCode::Interrupted,
         Stop::Terminate => ExitCode::Terminated,
-        Stop::No | Stop::MaxTime | Stop::Failed if !outcome.leftovers.is_empty() => {
-            ExitCode::CleanupIncomplete
-        }
         Stop::No | Stop::MaxTime | Stop::Failed if printed != ExitCode::Success => printed,
         Stop::No | Stop::MaxTime | Stop::Failed => report.verdict.into(),
     }

@@ -1,6 +1,5 @@
 //! One arm, from its deployment to its last row, on whichever backend.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -46,7 +45,7 @@ pub(super) enum Load {
     Engine(Arc<Engine>),
     /// Agents in the cluster.
     #[cfg(feature = "kube")]
-    Fleet(super::remote::Fleet),
+    Fleet(super::remote::fleet::Fleet),
 }
 
 impl Load {
@@ -63,6 +62,16 @@ impl Load {
             Self::Engine(engine) => engine.interrupt(),
             #[cfg(feature = "kube")]
             Self::Fleet(fleet) => fleet.interrupt(),
+        }
+    }
+
+    /// Ends only if the load cannot go on.
+    async fn broken(&self) {
+        match self {
+            // Its failure shows when it is waited for.
+            Self::Engine(_) => std::future::pending().await,
+            #[cfg(feature = "kube")]
+            Self::Fleet(fleet) => fleet.broken().await,
         }
     }
 
@@ -91,11 +100,20 @@ impl Load {
     }
 }
 
-/// Runs an arm. Gives what is left of it.
-pub(super) async fn run(shared: &Shared, id: ArmId, arm: Arm) -> Result<Vec<String>, RunError> {
+/// How an arm went; what it found stands in the recording.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// Why it could not be run.
+    pub(super) error: Option<RunError>,
+    /// What is left of it.
+    pub(super) left: Option<String>,
+}
+
+/// Runs an arm, and takes away what it made, whatever became of it.
+pub(super) async fn run(shared: &Shared, id: ArmId, arm: Arm) -> Ended {
     let _place = shared.places.acquire().await;
     if *shared.stop.borrow() != Stop::No {
-        return Ok(Vec::new());
+        return Ended::default();
     }
     let emitter = Emitter::new(shared.conductor.clock, id, shared.conductor.recorder.events());
     shared.conductor.progress.arm_started(id, &arm);
@@ -105,7 +123,8 @@ pub(super) async fn run(shared: &Shared, id: ArmId, arm: Arm) -> Result<Vec<Stri
                 local::settings(shared, id, &arm, emitter.clone(), (executable, *isolation), processes);
             run_on(shared, id, &arm, cluster_local::LocalCluster::new(settings), emitter).await
         }
-        (Place::Local { .. }, None) => Ok(vec!["the run's own processes were not started".to_owned()]),
+        // They are started before any arm.
+        (Place::Local { .. }, None) => Ended::default(),
         #[cfg(feature = "kube")]
         (Place::Kube(place), _) => {
             let settings = super::remote::settings(shared, place, id, &arm, emitter.clone());
@@ -114,13 +133,7 @@ pub(super) async fn run(shared: &Shared, id: ArmId, arm: Arm) -> Result<Vec<Stri
     }
 }
 
-async fn run_on<C: Drive>(
-    shared: &Shared,
-    id: ArmId,
-    arm: &Arm,
-    mut cluster: C,
-    emitter: Emitter,
-) -> Result<Vec<String>, RunError> {
+async fn run_on<C: Drive>(shared: &Shared, id: ArmId, arm: &Arm, mut cluster: C, emitter: Emitter) -> Ended {
     let mut stop = shared.stop.clone();
     let deployed = tokio::select! {
         result = cluster.deploy(shared.conductor.ready_timeout) => Some(result),
@@ -134,9 +147,8 @@ async fn run_on<C: Drive>(
             Ok(())
         }
     };
-    let left = cluster.teardown().await;
-    measured?;
-    Ok(left.err().map(|error| format!("arm {}: {error}", arm.name)).into_iter().collect())
+    let left = cluster.teardown().await.err().map(|error| format!("arm {}: {error}", arm.name));
+    Ended { error: measured.err(), left }
 }
 
 /// Load, disruption, load's end, rows.
@@ -150,13 +162,22 @@ async fn measure(
 ) -> Result<(), RunError> {
     let clock = shared.conductor.clock;
     let rows = shared.conductor.recorder.rows(id, &arm.load)?;
-    let Driven { start, load } = cluster.drive(shared, id, arm, &rows).await?;
+    let driven = tokio::select! {
+        driven = cluster.drive(shared, id, arm, &rows) => driven?,
+        () = stopped(&mut stop) => {
+            emitter.emit(Event::Interrupted { signal: shared.stop.borrow().as_str().to_owned() });
+            return Ok(());
+        }
+    };
+    let Driven { start, load } = driven;
     shared.conductor.load_started.store(true, Ordering::Relaxed);
     shared.conductor.progress.load_started(id, load.watched());
     emitter.emit_at(start, Event::LoadStarted);
     let ended = tokio::select! {
         result = disrupt(shared, arm, cluster, start) => Some(result),
         () = stopped(&mut stop) => None,
+        // Why is said when it is waited for.
+        () = load.broken() => Some(Ok(())),
     };
     match ended {
         Some(Ok(())) => load.stop_at(clock.now()),
@@ -251,21 +272,4 @@ fn summarise(arm: &Arm, summary: &Summary, emitter: &Emitter) -> u64 {
         });
     }
     lost
-}
-
-/// The address of an `http://` URL, asked for once, before any load.
-pub(super) fn resolve(url: &str) -> Result<SocketAddr, String> {
-    let rest = url.strip_prefix("http://").ok_or("only http:// is supported")?;
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let with_port = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
-        host.to_owned()
-    } else {
-        format!("{host}:80")
-    };
-    with_port
-        .to_socket_addrs()
-        .map_err(|error| format!("the name does not resolve: {error}"))?
-        .next()
-        .ok_or_else(|| "the name resolves to no address".to_owned())
 }

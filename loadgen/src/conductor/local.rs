@@ -13,9 +13,10 @@ use trial::plan::Arm;
 use trial::scenario::redact;
 use trial::settings::Target;
 
-use super::arm::{Drive, Driven, Load, resolve};
+use super::arm::{Drive, Driven, Load};
 use super::{Processes, RunError, Shared};
 use crate::recorder::Rows;
+use crate::target::{authority, look_up};
 
 /// From the last preparation to the first slot.
 const LEAD: Duration = Duration::from_millis(50);
@@ -63,7 +64,8 @@ impl Drive for LocalCluster {
 
 fn route(arm: &Arm, cluster: &LocalCluster) -> Result<Arc<dyn Route>, RunError> {
     if let Target::Url(url) = &arm.load.target {
-        let address = resolve(url).map_err(|reason| RunError::Target {
+        let found = authority(url).and_then(|authority| look_up(&authority));
+        let address = found.map_err(|reason| RunError::Target {
             arm: arm.name.clone(),
             url: redact::url(url),
             reason,

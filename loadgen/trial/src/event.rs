@@ -85,7 +85,12 @@ pub enum Event {
     /// The API accepted it: deletionTimestamp is set.
     Terminating { pod: PodId, grace_seconds: u64 },
     /// Kubelet began to stop the pod (T0, the Killing event); the grace runs from here.
-    Killing { pod: PodId },
+    /// `inferred` where only the arrival of the news is known.
+    Killing {
+        pod: PodId,
+        #[serde(default)]
+        inferred: bool,
+    },
     /// preStop began; `inferred` where nothing in the pod could have seen it.
     PreStopStarted { pod: PodId, inferred: bool },
     /// preStop ended, or was left behind.
@@ -127,6 +132,8 @@ pub enum Event {
     ClockOffset { pod: PodId, offset_ns: i64, uncertainty_ns: u64 },
     /// An agent has its plan; times of its records are already corrected by its clock's offset.
     AgentStarted { agent: u8, node: String, clock_offset_ns: i64, clock_uncertainty_ns: u64 },
+    /// An agent's clock was asked again when the load was over: what it had drifted since is part of this uncertainty.
+    AgentClock { agent: u8, clock_uncertainty_ns: u64 },
     /// The first slot is due about now.
     LoadStarted,
     /// No slot is due after this.
@@ -139,6 +146,9 @@ pub enum Event {
     Note { pod: Option<PodId>, text: String },
     /// The measuring process stood still for so long, until now: load, emulation and clocks of all arms with it.
     Stalled { for_ns: u64 },
+    /// A watch of the cluster was broken off for so long, until now: what happened meanwhile was seen late, or not at
+    /// all.
+    Blind { watch: String, for_ns: u64 },
     /// The arm could not be measured to its end.
     Aborted { message: String },
     /// The run was told to stop.

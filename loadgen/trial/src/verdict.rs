@@ -37,6 +37,8 @@ pub struct Evidence {
     pub unnamed: bool,
     /// Of the measuring process, under load, while pods were terminating.
     pub stalls: Vec<Stall>,
+    /// Of a watch of the cluster, the same.
+    pub blind: Vec<Stall>,
     pub failed_before: u64,
     pub late_before: u64,
     pub late_in_lag_before: u64,
@@ -52,7 +54,7 @@ pub struct Evidence {
     pub reporting: Vec<String>,
 }
 
-/// A stall of the measuring process, beyond the limit of the schedule lag.
+/// A stall of the measuring process, or of what it sees, beyond the limit of the schedule lag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stall {
     /// How long.

@@ -13,7 +13,6 @@
 //!
 //! An agent that is not asked anything for a while stops its load and ends: a load without a controller is nobody's.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,9 +39,14 @@ const CALL: Duration = Duration::from_secs(20);
 const TRIES: u32 = 4;
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 
+/// What both sides say to each other. An agent of another build, which an image may well hold, refuses a plan.
+pub const PROTOCOL: u32 = 2;
+
 /// What an agent is to send.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
+    /// [`PROTOCOL`] of the controller.
+    pub protocol: u32,
     /// This agent's share of the load, credentials and all.
     pub load: Load,
     /// For its random choices.
@@ -51,12 +55,20 @@ pub struct Plan {
     pub agent: u8,
     /// Its node's number.
     pub node: u8,
-    /// Where connections go.
-    pub target: SocketAddr,
+    /// Where connections go, as `host:port`: names are looked up where the load comes from.
+    pub target: String,
     /// Whether a connection leads to one pod for as long as it lives.
     pub sticky: bool,
-    /// The run's epoch on the agent's monotonic clock, nanoseconds.
-    pub epoch_mono_ns: u64,
+    /// The run's epoch on the agent's monotonic clock, nanoseconds: negative if its node is younger than the run.
+    pub epoch_mono_ns: i64,
+}
+
+/// The part of a plan that every build understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Spoken {
+    /// [`PROTOCOL`] of the controller; the first had none.
+    #[serde(default)]
+    pub protocol: u32,
 }
 
 /// An instant on the agent's monotonic clock.
@@ -99,6 +111,8 @@ pub struct Summary {
 /// Totals of a lane of an agent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneSummary {
+    /// Slots that came due: as many as rows and lost records together.
+    pub scheduled: u64,
     /// Connections established.
     pub connections_opened: u64,
     /// Kept connections that the peer closed between two requests.
@@ -156,12 +170,27 @@ impl Agent {
     /// # Errors
     /// It does not answer.
     pub async fn learn(&mut self, clocks: &Clocks) -> Result<NodeClock, AgentError> {
+        let best = self.exchanges(clocks).await?;
+        clocks.learn(&self.node, best);
+        self.clock = Some(best);
+        Ok(best)
+    }
+
+    /// Exchanges clocks once more: how certain times are in nanoseconds, given how far it has drifted since it was
+    /// [learnt](Agent::learn).
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn relearn(&mut self, clocks: &Clocks) -> Result<u64, AgentError> {
+        let later = self.exchanges(clocks).await?;
+        Ok(self.clock.map_or(later.uncertainty_ns, |clock| clock.uncertainty_by(&later)))
+    }
+
+    async fn exchanges(&mut self, clocks: &Clocks) -> Result<NodeClock, AgentError> {
         let mut best = clocks.exchange(self.reading()).await?;
         for _ in 1..EXCHANGES {
             best = clocks.exchange(self.reading()).await?.better(Some(best));
         }
-        clocks.learn(&self.node, best);
-        self.clock = Some(best);
         Ok(best)
     }
 

@@ -1,6 +1,7 @@
 //! One arm's workload on a cluster.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::cluster::{ClusterError, Emitter};
@@ -12,11 +13,12 @@ use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 use trial::event::Event;
 use trial::id::PodId;
 use trial::plan::Arm;
-use trial::settings::{Disruption, Handler, Program, Target};
+use trial::settings::{Disruption, Handler, Program};
 
 use crate::agent::Agent;
 use crate::clocks::Clocks;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub max_time: Duration,
     /// Decides which pods are taken away.
     pub seed: u64,
+    /// Held by the arm that drains a node: the arms of a run share the nodes, and one after the other can have them.
+    pub drains: Arc<Mutex<()>>,
 }
 
 /// One arm's workload on a cluster.
@@ -82,7 +86,10 @@ impl KubeCluster {
     /// Starts the watches; nothing is made yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let sleeps = matches!(settings.arm.workload.lifecycle.pre_stop, Some(Handler::Sleep { .. }));
+        let sleeps = match settings.arm.workload.lifecycle.pre_stop {
+            Some(Handler::Sleep { seconds }) => Some(seconds),
+            _ => None,
+        };
         let watcher = Watcher::start(watch::Settings {
             client: settings.cluster.client.clone(),
             owner: settings.owner.clone(),
@@ -140,14 +147,22 @@ impl KubeCluster {
         match timeout(crate::connect::CALL_TIMEOUT, namespaces.create(&PostParams::default(), &object)).await
         {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => {
-                self.created = false;
-                if code(&error) == Some(409) {
-                    return Err(ClusterError::Backend(format!(
-                        "namespace {name} exists already, and a run needs one of its own; name another with \
-                         --namespace, or remove what an interrupted run left with `loadgen cleanup --all`"
-                    )));
+            Ok(Err(error)) if code(&error) == Some(409) => {
+                // The client may have asked a second time after the first had been granted.
+                let found = call("look at the namespace", namespaces.get(&name)).await;
+                if found.is_ok_and(|found| found.labels().get(objects::RUN) == Some(&self.settings.owner.run))
+                {
+                    return Ok(());
                 }
+                self.created = false;
+                Err(ClusterError::Backend(format!(
+                    "namespace {name} exists already, and a run needs one of its own; name another with \
+                     --namespace, or remove what an interrupted run left with `loadgen cleanup --all`"
+                )))
+            }
+            Ok(Err(error)) => {
+                // Only a refusal says for certain that there is none.
+                self.created = !code(&error).is_some_and(|code| (400..500).contains(&code));
                 Err(crate::connect::failed(&format!("create namespace {name}"), &error))
             }
             Err(_) => {
@@ -165,9 +180,7 @@ impl KubeCluster {
         let (deployment, service) = manifest(objects::server(owner, &arm.workload, &images.server))?;
         let longest = (self.settings.max_time + AGENT_MARGIN).as_secs();
         let job = manifest(objects::agents(owner, &images.loadgen, self.settings.agents, longest))?;
-        if arm.load.target == Target::Service {
-            self.apply(&manifest(objects::network_policy(owner))?).await?;
-        }
+        self.apply(&manifest(objects::network_policy(owner))?).await?;
         self.apply(&service).await?;
         self.apply(&deployment).await?;
         self.apply(&job).await?;
@@ -202,7 +215,7 @@ impl KubeCluster {
     /// The address of the Service: its `ClusterIP`, so that no name service is needed.
     ///
     /// # Errors
-    /// It has none.
+    /// It has none, or the API server does not say.
     pub async fn service_address(&self) -> Result<SocketAddr, ClusterError> {
         let services: Api<Service> = self.api();
         let service = call("look for the Service", services.get(objects::WEB)).await?;
@@ -275,11 +288,17 @@ impl KubeCluster {
         self.settings.emitter.clone()
     }
 
-    /// The number of a node among those of the cluster.
+    /// The number of a node among those that took pods when the run began; `None` of any other.
     #[must_use]
-    pub fn node_number(&self, node: &str) -> u8 {
-        let position = self.settings.cluster.nodes.iter().position(|name| name == node);
-        position.and_then(|position| u8::try_from(position).ok()).unwrap_or(u8::MAX)
+    pub fn node_number(&self, node: &str) -> Option<u8> {
+        let position = self.settings.cluster.nodes.iter().position(|name| name == node)?;
+        u8::try_from(position).ok()
+    }
+
+    /// The nodes' clocks.
+    #[must_use]
+    pub fn clocks(&self) -> Clocks {
+        self.settings.clocks.clone()
     }
 
     /// Finds pods by name, for as long as the watches last.
@@ -309,6 +328,12 @@ impl PodNames {
     pub fn id(&self, name: &str) -> Option<PodId> {
         self.0.borrow().iter().find(|(_, view)| view.name == name).map(|(id, _)| *id)
     }
+
+    /// Waits until the watch has seen pods of all these names. An answer may name a pod before the news of it is here.
+    pub async fn seen(&mut self, names: &[String], limit: Duration) {
+        let all = |views: &Views| names.iter().all(|name| views.values().any(|view| view.name == *name));
+        let _met = timeout(limit, self.0.wait_for(all)).await;
+    }
 }
 
 impl ::cluster::Cluster for KubeCluster {
@@ -318,9 +343,17 @@ impl ::cluster::Cluster for KubeCluster {
     }
 
     async fn disrupt(&mut self, disruption: &Disruption) -> Result<(), ClusterError> {
+        let drains = Arc::clone(&self.settings.drains);
+        let _node = match disruption {
+            Disruption::DrainNode => Some(drains.lock().await),
+            _ => None,
+        };
         self.settings.emitter.emit(Event::DisruptionStarted { kind: disruption.as_str().to_owned() });
         self.act(disruption).await?;
         self.until_settled().await?;
+        if matches!(disruption, Disruption::DeletePods { force: true, .. }) {
+            self.until_ended().await;
+        }
         self.settings.emitter.emit(Event::DisruptionEnded);
         Ok(())
     }
@@ -335,12 +368,13 @@ impl ::cluster::Cluster for KubeCluster {
         let created = self.created;
         drop(self);
         let deleted = if created { cluster.delete_namespace(&namespace).await } else { Ok(()) };
-        for result in [uncordoned, deleted] {
-            result.map_err(|error| match error {
-                ClusterError::Leftover(text) => ClusterError::Leftover(text),
-                other => ClusterError::Leftover(other.to_string()),
-            })?;
-        }
-        Ok(())
+        let left: Vec<String> = [uncordoned, deleted]
+            .into_iter()
+            .filter_map(|result| match result.err()? {
+                ClusterError::Leftover(text) => Some(text),
+                other => Some(other.to_string()),
+            })
+            .collect();
+        if left.is_empty() { Ok(()) } else { Err(ClusterError::Leftover(left.join("; "))) }
     }
 }

@@ -22,34 +22,59 @@ const GONE_WITHIN: Duration = Duration::from_mins(2);
 /// Pods of a run that is over need no grace of their own.
 const LAST_GRACE_SECONDS: u32 = 1;
 
+/// What became of a clean-up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// What was undone or left alone on purpose, a line each.
+    pub lines: Vec<String>,
+    /// What could not be undone.
+    pub left: Vec<String>,
+}
+
+impl Cleaned {
+    fn take(&mut self, done: Result<String, ClusterError>) {
+        match done {
+            Ok(line) => self.lines.push(line),
+            Err(error) => self.left.push(error.to_string()),
+        }
+    }
+}
+
 impl Cluster {
     /// Undoes what runs left: namespaces of theirs and all within, and cordons. Gives a line for each. A run that is
     /// named is ended even if it goes on; of all others, those whose lease is being renewed are left alone.
     ///
     /// # Errors
-    /// Something could not be found or undone.
-    pub async fn cleanup(&self, run: Option<&str>) -> Result<Vec<String>, ClusterError> {
-        let mut undone = Vec::new();
+    /// It cannot be found out what there is.
+    pub async fn cleanup(&self, run: Option<&str>) -> Result<Cleaned, ClusterError> {
+        let mut cleaned = Cleaned::default();
         let mut left = self.namespaces(run).await?;
         let live = if run.is_some() { BTreeSet::new() } else { self.live(&left).await? };
         for run in &live {
-            undone.push(format!("run {run} is still going on; --run {run} would end it"));
+            cleaned.lines.push(format!("run {run} is still going on; --run {run} would end it"));
         }
         left.retain(|(_, run)| !live.contains(run));
-        for (node, of) in self.cordoned(&objects::run_selector(run)).await? {
-            if !live.contains(&of) {
-                self.uncordon(&node).await?;
-                undone.push(format!("node {node} is schedulable again"));
+        // What cannot be undone keeps nobody from undoing the rest.
+        match self.cordoned(run).await {
+            Ok(nodes) => {
+                for (node, _) in nodes.iter().filter(|(_, of)| !live.contains(of)) {
+                    let done =
+                        self.uncordon(node).await.map(|()| format!("node {node} is schedulable again"));
+                    cleaned.take(done);
+                }
             }
+            Err(error) => cleaned.take(Err(error)),
         }
         for (name, _) in &left {
-            self.begin_deletion(name).await?;
+            if let Err(error) = self.begin_deletion(name).await {
+                cleaned.take(Err(error));
+            }
         }
         for (name, _) in left {
-            self.until_gone(&name).await?;
-            undone.push(format!("namespace {name} and everything in it is gone"));
+            let gone = self.until_gone(&name).await;
+            cleaned.take(gone.map(|()| format!("namespace {name} and everything in it is gone")));
         }
-        Ok(undone)
+        Ok(cleaned)
     }
 
     /// Namespaces of runs, and whose they are.
@@ -101,11 +126,19 @@ impl Cluster {
         let now = DeleteParams::background();
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), name);
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), name);
-        absent_is_fine(deployments.delete(objects::WEB, &now)).await?;
-        absent_is_fine(jobs.delete(objects::AGENTS, &now)).await?;
+        let faster = [
+            absent_is_fine(deployments.delete(objects::WEB, &now)).await,
+            absent_is_fine(jobs.delete(objects::AGENTS, &now)).await,
+        ];
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), name);
         let soon = DeleteParams::default().grace_period(LAST_GRACE_SECONDS);
-        absent_is_fine(pods.delete_collection(&soon, &ListParams::default())).await?;
+        let pods = absent_is_fine(pods.delete_collection(&soon, &ListParams::default())).await;
+        // Those only make it fast; this is asked for whatever became of them.
+        for result in faster.into_iter().chain([pods]) {
+            if let Err(error) = result {
+                tracing::debug!("namespace {name}: {error}");
+            }
+        }
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         absent_is_fine(namespaces.delete(name, &DeleteParams::default())).await
     }
@@ -123,8 +156,9 @@ impl Cluster {
     }
 
     /// Nodes that runs have cordoned, and whose doing it was.
-    async fn cordoned(&self, selector: &str) -> Result<Vec<(String, String)>, ClusterError> {
+    async fn cordoned(&self, run: Option<&str>) -> Result<Vec<(String, String)>, ClusterError> {
         let nodes: Api<Node> = Api::all(self.client.clone());
+        let selector = &run.map_or_else(|| objects::RUN.to_owned(), |run| format!("{}={run}", objects::RUN));
         let listed =
             tokio::time::timeout(CALL_TIMEOUT, nodes.list(&ListParams::default().labels(selector))).await;
         match listed {
@@ -139,7 +173,7 @@ impl Cluster {
     /// Takes a cordon of ours away, and the labels that told whose it was.
     pub(crate) async fn uncordon(&self, node: &str) -> Result<(), ClusterError> {
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let labels = json!({objects::MANAGED_BY: null, objects::RUN: null, objects::ARM: null});
+        let labels = json!({objects::RUN: null, objects::ARM: null});
         let patch = json!({"metadata": {"labels": labels}, "spec": {"unschedulable": null}});
         let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
         let patched = nodes.patch(node, &parameters, &patch);

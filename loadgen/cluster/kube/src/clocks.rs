@@ -60,6 +60,20 @@ impl NodeClock {
         shifted(wall_ns, self.wall_to_run_ns)
     }
 
+    /// The run's epoch on the node's monotonic clock: negative if the node was started later than the run.
+    #[must_use]
+    pub const fn epoch_mono_ns(&self) -> i64 {
+        self.mono_to_run_ns.saturating_neg()
+    }
+
+    /// How certain times are that were placed by this, given what a later exchange found: the clocks have drifted apart
+    /// since, and the later exchange has its own uncertainty.
+    #[must_use]
+    pub fn uncertainty_by(&self, later: &Self) -> u64 {
+        let drift = self.mono_to_run_ns.abs_diff(later.mono_to_run_ns);
+        self.uncertainty_ns.max(drift.saturating_add(later.uncertainty_ns))
+    }
+
     /// A stamp as a reading of the node's monotonic clock.
     #[must_use]
     pub fn to_mono(&self, stamp: Stamp) -> u64 {
@@ -136,6 +150,25 @@ mod tests {
         assert_eq!(clock.of_mono(50_001_000_000), stamp(106));
         assert_eq!(clock.to_mono(stamp(106)), 50_001_000_000);
         assert_eq!(clock.of_mono(0), Stamp::ZERO, "before the epoch");
+    }
+
+    #[test]
+    fn a_clock_that_drifted_is_as_uncertain_as_it_drifted() {
+        let anchor = Anchor { wall_ns: 0, mono_ns: 0 };
+        let begun = NodeClock::from_exchange(anchor, stamp(0), Reading { wall_ns: 0, mono_ns: 0 }, stamp(2));
+        let reading = Reading { wall_ns: 0, mono_ns: 1_007_000_000 };
+        let later = NodeClock::from_exchange(anchor, stamp(1_000), reading, stamp(1_004));
+        assert_eq!(begun.uncertainty_by(&begun), 1_000_000);
+        assert_eq!(begun.uncertainty_by(&later), 8_000_000, "6 ms apart, give or take 2 ms");
+    }
+
+    #[test]
+    fn a_node_may_be_younger_than_the_run() {
+        let reading = Reading { wall_ns: 5_000_000_000, mono_ns: 1_000_000_000 };
+        let anchor = Anchor { wall_ns: 0, mono_ns: 77 };
+        let clock = NodeClock::from_exchange(anchor, stamp(5_000), reading, stamp(5_000));
+        assert_eq!(clock.epoch_mono_ns(), -4_000_000_000);
+        assert_eq!(Clock::with_epoch(clock.epoch_mono_ns()).stamp(1_000_000_000), stamp(5_000));
     }
 
     #[test]

@@ -8,10 +8,11 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, EvictParams, Patch, PatchParams};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use trial::event::Event;
 use trial::id::PodId;
 use trial::settings::Disruption;
+use trial::time::Stamp;
 
 use crate::backend::KubeCluster;
 use crate::connect::{CALL_TIMEOUT, call, code, failed};
@@ -20,6 +21,9 @@ use crate::observe::View;
 
 /// How soon an eviction that was refused is asked for again, as `kubectl drain` does after five.
 const EVICT_AGAIN: Duration = Duration::from_secs(1);
+
+/// A node that is changed by somebody else at the same time is looked at again so often.
+const CORDON_TRIES: u32 = 10;
 
 impl KubeCluster {
     pub(crate) async fn act(&mut self, disruption: &Disruption) -> Result<(), ClusterError> {
@@ -72,16 +76,16 @@ impl KubeCluster {
             .ok_or_else(|| ClusterError::Backend("no pod is ready that could be taken away".to_owned()))
     }
 
-    fn request_deletion_of(&self, view: &View) {
+    fn deletion_was_requested(&self, view: &View, at: Stamp) {
         if let Some(pod) = self.id_of(view) {
-            self.settings.emitter.emit(Event::DeleteRequested { pod });
+            self.settings.emitter.emit_at(at, Event::DeleteRequested { pod });
         }
     }
 
     async fn delete_one(&mut self, parameters: &DeleteParams) -> Result<(), ClusterError> {
         let victim = self.victim()?;
         let pods: Api<Pod> = self.api();
-        self.request_deletion_of(&victim);
+        self.deletion_was_requested(&victim, self.settings.emitter.clock().now());
         call(&format!("delete pod {}", victim.name), pods.delete(&victim.name, parameters)).await?;
         self.until_replaced(&victim).await
     }
@@ -149,10 +153,14 @@ impl KubeCluster {
     async fn evict_one(&self, view: &View) -> Result<(), ClusterError> {
         let pods = self.pods_asked_once();
         let deadline = Instant::now() + self.ready_timeout;
-        self.request_deletion_of(view);
         loop {
+            // An eviction that is refused deletes nothing: the one that is granted counts from when it was asked for.
+            let asked = self.settings.emitter.clock().now();
             match evicted(&pods, &view.name, &EvictParams::default()).await? {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.deletion_was_requested(view, asked);
+                    return Ok(());
+                }
                 Err(error) if code(&error) == Some(404) => return Ok(()),
                 Err(error) if code(&error) == Some(429) && Instant::now() < deadline => {
                     sleep(EVICT_AGAIN).await;
@@ -191,19 +199,33 @@ impl KubeCluster {
 
     async fn cordon(&mut self, node: &str) -> Result<(), ClusterError> {
         let nodes: Api<Node> = Api::all(self.settings.cluster.client.clone());
-        let found = call(&format!("look at node {node}"), nodes.get(node)).await?;
-        if found.spec.and_then(|spec| spec.unschedulable) == Some(true) {
-            return Err(ClusterError::Backend(format!("node {node} is cordoned already: not ours to drain")));
-        }
         let owner = &self.settings.owner;
-        let labels = json!({objects::MANAGED_BY: objects::MANAGER, objects::RUN: owner.run,
-                            objects::ARM: owner.arm.to_string()});
-        let patch = json!({"metadata": {"labels": labels}, "spec": {"unschedulable": true}});
-        // Noted before it is done: a cordon that was made and not answered is undone as well.
-        self.cordoned = Some(node.to_owned());
-        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
-        let patched = nodes.patch(node, &parameters, &patch);
-        call(&format!("cordon node {node}"), patched).await.map(|_| ())
+        // A node is somebody else's object: of its labels only those are touched that nobody else has.
+        let labels = json!({objects::RUN: owner.run, objects::ARM: owner.arm.to_string()});
+        for _ in 0..CORDON_TRIES {
+            let found = call(&format!("look at node {node}"), nodes.get(node)).await?;
+            let seen = found.metadata.resource_version;
+            if found.spec.and_then(|spec| spec.unschedulable) == Some(true) {
+                let text = format!("node {node} is cordoned already: not ours to drain");
+                return Err(ClusterError::Backend(text));
+            }
+            // The version makes it sure that nobody cordoned it meanwhile, whose cordon would be ours to undo.
+            let metadata = json!({"labels": labels, "resourceVersion": seen});
+            let patch = json!({"metadata": metadata, "spec": {"unschedulable": true}});
+            // Noted before it is done: a cordon that was made and not answered is undone as well.
+            self.cordoned = Some(node.to_owned());
+            let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+            match timeout(CALL_TIMEOUT, nodes.patch(node, &parameters, &patch)).await {
+                Ok(Ok(_)) => return Ok(()),
+                // The node's own reports change it as well.
+                Ok(Err(error)) if code(&error) == Some(409) => self.cordoned = None,
+                Ok(Err(error)) => return Err(failed(&format!("cordon node {node}"), &error)),
+                Err(_) => break,
+            }
+        }
+        Err(ClusterError::Backend(format!(
+            "failed to cordon node {node}: it changed too often, or no answer came"
+        )))
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! The files are read when this is compiled, so what a reader finds there is what runs.
 
-use std::collections::BTreeMap;
-
 use contract::paths;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::batch::v1::Job;
@@ -229,7 +227,7 @@ pub fn agents(owner: &Owner, image: &str, agents: u32, longest_seconds: u64) -> 
     Ok(job)
 }
 
-/// What agents may reach.
+/// Who may reach agents: nobody.
 ///
 /// # Errors
 /// See [`ManifestError`].
@@ -278,10 +276,4 @@ pub(crate) const CLOCK_PATH: &str = paths::CLOCK;
 #[must_use]
 pub fn run_selector(run: Option<&str>) -> String {
     run.map_or_else(|| format!("{MANAGED_BY}={MANAGER}"), |run| format!("{MANAGED_BY}={MANAGER},{RUN}={run}"))
-}
-
-/// Labels that tell whose something is.
-#[must_use]
-pub fn labels_of(meta: &ObjectMeta) -> BTreeMap<String, String> {
-    meta.labels.clone().unwrap_or_default()
 }

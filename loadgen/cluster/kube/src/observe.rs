@@ -4,6 +4,7 @@
 //! the pod's own report, the nanoseconds in the name of a Killing event, else the arrival of the watch's message.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use contract::lifecycle::{Event as Report, Line};
 use k8s_openapi::api::core::v1::{ContainerStatus, Event as CoreEvent, Pod};
@@ -16,6 +17,10 @@ use crate::clocks::NodeClock;
 
 /// Warnings that say nothing of a rollout: probes fail while pods start and stop.
 const NOISE: [&str; 2] = ["Unhealthy", "FailedToRetrieveImagePullSecret"];
+
+/// A sleep that ended so much too early did not end by itself: far more than two clocks are apart, and less than the
+/// second that settings are given in.
+const SLEEP_SLACK: Duration = Duration::from_millis(300);
 
 /// An event, and when it was.
 pub type Timed = (Stamp, Event);
@@ -40,6 +45,8 @@ pub struct View {
     pub started: bool,
     /// The slice names it as ready.
     pub in_slice: bool,
+    /// Its container has ended, as its status or the end of its log says.
+    pub ended: bool,
     /// Why its container does not run, as the kubelet says it.
     pub waiting: Option<(String, String)>,
 }
@@ -52,8 +59,8 @@ struct Known {
     announced: bool,
     restarts: i32,
     running: bool,
-    /// T0, while it is not known yet that the pod was deleted.
-    killing: Option<Stamp>,
+    /// T0, while it is not known yet that the pod was deleted; and whether only the news of it has a time.
+    killing: Option<(Stamp, bool)>,
     killing_told: bool,
     sigterm_told: bool,
     /// The pod's own word that it is about to end.
@@ -68,16 +75,16 @@ struct Known {
 /// What is known of an arm's pods.
 #[derive(Debug, Default)]
 pub struct Observer {
-    sleeps: bool,
+    sleeps: Option<u64>,
     by_uid: BTreeMap<String, Known>,
     templates: Vec<String>,
 }
 
 impl Observer {
-    /// Nothing is known yet. `sleeps`: the pods' preStop hook is `sleep`: the kubelet waits, and nothing in the pod
-    /// could say so.
+    /// Nothing is known yet. `sleeps`: the pods' preStop hook is `sleep`, for so many seconds: the kubelet waits, and
+    /// nothing in the pod could say so.
     #[must_use]
-    pub fn new(sleeps: bool) -> Self {
+    pub fn new(sleeps: Option<u64>) -> Self {
         Self { sleeps, ..Self::default() }
     }
 
@@ -130,7 +137,7 @@ impl Observer {
             let grace_seconds = u64::try_from(grace).unwrap_or_default();
             events.push((at, Event::Terminating { pod: id, grace_seconds }));
         }
-        known.tell_killing(self.sleeps, &mut events);
+        known.tell_killing(self.sleeps.is_some(), &mut events);
         if deleted && !known.view.gone {
             (known.view.gone, known.view.ready) = (true, false);
             events.push((at, Event::Gone { pod: id }));
@@ -140,12 +147,33 @@ impl Observer {
 
     /// Pods that are no longer listed after a watch began anew: their end was not seen as it happened.
     pub fn on_listed(&mut self, at: Stamp, uids: &[String]) -> Vec<Timed> {
-        let lost = self.by_uid.iter_mut().filter(|(uid, known)| !known.view.gone && !uids.contains(uid));
-        let gone = lost.map(|(_, known)| {
-            known.view.gone = true;
-            (at, Event::Gone { pod: PodId(known.id) })
+        let mut events = Vec::new();
+        let sleeps = self.sleeps.is_some();
+        for (uid, known) in &mut self.by_uid {
+            if known.view.gone || uids.contains(uid) {
+                continue;
+            }
+            let pod = PodId(known.id);
+            // Nothing goes without having been deleted, though nobody saw with how much grace.
+            if !known.view.terminating {
+                known.view.terminating = true;
+                events.push((at, Event::Terminating { pod, grace_seconds: 0 }));
+            }
+            known.tell_killing(sleeps, &mut events);
+            (known.view.gone, known.view.ready) = (true, false);
+            events.push((at, Event::Gone { pod }));
+        }
+        events
+    }
+
+    /// Slices that are no longer listed after a watch began anew.
+    pub fn on_slices_listed(&mut self, at: Stamp, names: &[String]) -> Vec<Timed> {
+        let lost = |known: &&mut Known| known.slice.is_some() && !names.contains(&known.slice_name);
+        let removed = self.by_uid.values_mut().filter(lost).map(|known| {
+            (known.slice, known.view.in_slice) = (None, false);
+            (at, Event::SliceRemoved { pod: PodId(known.id) })
         });
-        gone.collect()
+        removed.collect()
     }
 
     /// Takes an event of the cluster.
@@ -154,14 +182,14 @@ impl Observer {
         let uid = event.involved_object.uid.as_deref().unwrap_or_default();
         let reason = event.reason.as_deref().unwrap_or_default();
         let message = event.message.clone().unwrap_or_default();
-        let sleeps = self.sleeps;
+        let sleeps = self.sleeps.is_some();
         let Some(known) = self.by_uid.get_mut(uid) else {
             return events;
         };
         let pod = PodId(known.id);
         if reason == "Killing" {
-            let stamp = killing_time(event).zip(clock).map_or(at, |(wall, clock)| clock.of_wall(wall));
-            known.killing.get_or_insert(stamp);
+            let named = killing_time(event).zip(clock).map(|(wall, clock)| (clock.of_wall(wall), false));
+            known.killing.get_or_insert(named.unwrap_or((at, true)));
             known.tell_killing(sleeps, &mut events);
         } else if event.type_.as_deref() == Some("Warning") && !NOISE.contains(&reason) {
             if reason == "FailedPreStopHook" {
@@ -215,11 +243,17 @@ impl Observer {
         let stamp = clock.map_or(at, |clock| clock.of_mono(line.mono_ns));
         match &line.event {
             Report::Finished { .. } => known.finished = Some(stamp),
-            Report::Sigterm(_) if sleeps && !known.sigterm_told => {
-                // The kubelet's wait ends with the signal.
-                let outcome = HookOutcome::Completed;
-                events.push((stamp, Event::PreStopEnded { pod, inferred: true, outcome }));
+            Report::Sigterm(_) if !known.sigterm_told => {
                 known.sigterm_told = true;
+                if let Some(seconds) = sleeps {
+                    // The kubelet's wait ends with the signal, and before its time if the grace is over first.
+                    let began = known.killing.filter(|(_, inferred)| !inferred).map(|(at, _)| at);
+                    let short = began.is_some_and(|began| {
+                        stamp.saturating_since(began) + SLEEP_SLACK < Duration::from_secs(seconds)
+                    });
+                    let outcome = if short { HookOutcome::Overran } else { HookOutcome::Completed };
+                    events.push((stamp, Event::PreStopEnded { pod, inferred: true, outcome }));
+                }
             }
             _ => {}
         }
@@ -228,10 +262,17 @@ impl Observer {
     }
 
     /// A pod's log ended: its container did, up to a second before.
-    pub fn on_log_end(&mut self, at: Stamp, pod: PodId) {
-        if let Some(known) = self.by_uid.values_mut().find(|known| known.id == pod.0) {
-            known.log_ended.get_or_insert(at);
+    pub fn on_log_end(&mut self, at: Stamp, pod: PodId) -> Vec<Timed> {
+        let Some(known) = self.by_uid.values_mut().find(|known| known.id == pod.0) else { return vec![] };
+        let ended = *known.log_ended.get_or_insert(at);
+        known.view.ended = true;
+        // Where the object went first, no status will tell any more.
+        if !known.view.gone || known.exit_told {
+            return vec![];
         }
+        known.exit_told = true;
+        let at = known.finished.unwrap_or(ended);
+        vec![(at, Event::Exited { pod, code: None, signal: None, inferred: true })]
     }
 
     /// Templates are numbered in the order in which their first pod was seen.
@@ -263,7 +304,7 @@ impl Known {
         if let Some(end) = state.terminated.or_else(|| last.filter(|_| restarted))
             && !self.exit_told
         {
-            (self.exit_told, self.running) = (true, false);
+            (self.exit_told, self.running, self.view.ended) = (true, false, true);
             let code = Some(end.exit_code);
             let finished = end.finished_at.map(|time| time.0.as_nanosecond());
             let stamp = self.exit_time(at, finished.and_then(|wall| u64::try_from(wall).ok()), clock);
@@ -272,7 +313,9 @@ impl Known {
         self.restarts = container.restart_count;
         if state.running.is_some() && !self.running {
             (self.running, self.view.started, self.exit_told) = (true, true, false);
-            (self.finished, self.log_ended) = (None, None);
+            (self.finished, self.log_ended, self.view.ended) = (None, None, false);
+            // What killed the container before, a probe for one, is no part of a termination to come.
+            self.killing = self.killing.filter(|_| self.view.terminating);
             // A container's main process is process 1 of its own namespace, and that is all that is known of it.
             events.push((at, Event::PodStarted { pod, pid: 1, namespaced: true }));
         }
@@ -292,10 +335,13 @@ impl Known {
 
     /// T0 belongs to a termination only once the pod is known to be deleted: a failing liveness probe kills as well.
     fn tell_killing(&mut self, sleeps: bool, events: &mut Vec<Timed>) {
-        let Some(at) = self.killing.filter(|_| self.view.terminating && !self.killing_told) else { return };
+        let Some((at, inferred)) = self.killing.filter(|_| self.view.terminating && !self.killing_told)
+        else {
+            return;
+        };
         self.killing_told = true;
         let pod = PodId(self.id);
-        events.push((at, Event::Killing { pod }));
+        events.push((at, Event::Killing { pod, inferred }));
         if sleeps {
             events.push((at, Event::PreStopStarted { pod, inferred: true }));
         }

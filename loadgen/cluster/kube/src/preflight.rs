@@ -33,12 +33,13 @@ const fn need(group: &'static str, resource: &'static str, sub: &'static str, ve
     Need { group, resource, subresource: sub, verb, namespaced }
 }
 
-/// What every run needs.
-const ALWAYS: [Need; 27] = [
+/// What every run needs. What is applied is created by it as well, which takes both verbs.
+const ALWAYS: [Need; 32] = [
     need("", "namespaces", "", "create"),
     need("", "namespaces", "", "get"),
     need("", "namespaces", "", "delete"),
     need("", "nodes", "", "list"),
+    need("", "services", "", "create"),
     need("", "services", "", "patch"),
     need("", "services", "", "get"),
     need("", "pods", "", "get"),
@@ -50,16 +51,20 @@ const ALWAYS: [Need; 27] = [
     need("", "pods", "portforward", "get"),
     need("", "events", "", "list"),
     need("", "events", "", "watch"),
+    need("apps", "deployments", "", "create"),
     need("apps", "deployments", "", "patch"),
     need("apps", "deployments", "", "get"),
     need("apps", "deployments", "", "delete"),
+    need("batch", "jobs", "", "create"),
     need("batch", "jobs", "", "patch"),
     need("batch", "jobs", "", "get"),
     need("batch", "jobs", "", "delete"),
+    need("coordination.k8s.io", "leases", "", "create"),
     need("coordination.k8s.io", "leases", "", "patch"),
     need("coordination.k8s.io", "leases", "", "get"),
     need("discovery.k8s.io", "endpointslices", "", "list"),
     need("discovery.k8s.io", "endpointslices", "", "watch"),
+    need("networking.k8s.io", "networkpolicies", "", "create"),
     need("networking.k8s.io", "networkpolicies", "", "patch"),
     need("", "namespaces", "", "list"),
 ];
@@ -70,9 +75,11 @@ pub fn needs(disruption: &Disruption) -> Vec<Need> {
     let more: &[Need] = match disruption {
         Disruption::None | Disruption::RolloutRestart => &[],
         Disruption::DeletePods { .. } => &[need("", "pods", "", "delete")],
-        Disruption::Evict { .. } => {
-            &[need("", "pods", "eviction", "create"), need("policy", "poddisruptionbudgets", "", "patch")]
-        }
+        Disruption::Evict { .. } => &[
+            need("", "pods", "eviction", "create"),
+            need("policy", "poddisruptionbudgets", "", "create"),
+            need("policy", "poddisruptionbudgets", "", "patch"),
+        ],
         Disruption::Scale { .. } => &[need("apps", "deployments", "scale", "patch")],
         Disruption::DrainNode => &[
             need("", "nodes", "", "get"),

@@ -88,6 +88,15 @@ impl KubeCluster {
         Err(ClusterError::NotReady { timeout: limit, last_state })
     }
 
+    /// Waits until what a forced delete left running has ended: its object is gone, but not its process, which has its
+    /// grace. Only its log tells, and where that tells nothing the analysis reckons with the whole grace.
+    pub(crate) async fn until_ended(&self) {
+        let mut views = self.watcher.views.clone();
+        let grace = self.settings.arm.workload.termination_grace_period_seconds;
+        let over = |views: &Views| views.values().all(|view| !view.terminating || view.ended);
+        let _met = timeout(Duration::from_secs(grace.saturating_add(5)), views.wait_for(over)).await;
+    }
+
     /// What the API server can add to a state that lasts: the reason why no pod was even made.
     async fn explain(&self, state: String) -> String {
         let deployments: Api<Deployment> = self.api();

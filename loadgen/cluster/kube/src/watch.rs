@@ -50,8 +50,8 @@ pub(crate) struct Settings {
     pub(crate) owner: Owner,
     pub(crate) clocks: Clocks,
     pub(crate) emitter: Emitter,
-    /// The pods' preStop hook is `sleep`.
-    pub(crate) sleeps: bool,
+    /// The pods' preStop hook is `sleep`, for so many seconds.
+    pub(crate) sleeps: Option<u64>,
     /// The pods are our own server: they have clocks to ask for, and their logs report their lifecycle.
     pub(crate) own_server: bool,
 }
@@ -91,16 +91,30 @@ struct Watching {
     logs: JoinSet<()>,
     said: mpsc::Sender<Said>,
     inbox: mpsc::Receiver<Said>,
-    /// Objects named since the watch of pods began anew.
+    /// Pods named since the watch of pods began anew.
     listed: Vec<String>,
+    /// The same of slices.
+    slices_listed: Vec<String>,
+    /// Watches that are broken off, and since when.
+    broken: BTreeMap<&'static str, Stamp>,
 }
 
 impl Watching {
     fn new(settings: Settings, views: watch::Sender<Views>) -> Self {
         let (said, inbox) = mpsc::channel(QUEUE);
         let observer = Observer::new(settings.sleeps);
-        let (followed, logs, listed) = (BTreeSet::new(), JoinSet::new(), Vec::new());
-        Self { settings, observer, views, followed, logs, said, inbox, listed }
+        Self {
+            settings,
+            observer,
+            views,
+            followed: BTreeSet::new(),
+            logs: JoinSet::new(),
+            said,
+            inbox,
+            listed: Vec::new(),
+            slices_listed: Vec::new(),
+            broken: BTreeMap::new(),
+        }
     }
 
     async fn run(mut self) {
@@ -117,9 +131,15 @@ impl Watching {
             pin!(lasting(watcher(Api::<CoreEvent>::namespaced(client(), namespace), about_pods)));
         loop {
             tokio::select! {
-                Some(pod) = pods.next() => self.on_pod(pod),
-                Some(slice) = slices.next() => self.on_slice(slice),
-                Some(event) = events.next() => self.on_event(event),
+                Some(item) = pods.next() => if let Some(pod) = self.seen("pods", item) {
+                    self.on_pod(pod);
+                },
+                Some(item) = slices.next() => if let Some(slice) = self.seen("endpointslices", item) {
+                    self.on_slice(slice);
+                },
+                Some(item) = events.next() => if let Some(event) = self.seen("events", item) {
+                    self.on_event(event);
+                },
                 Some(said) = self.inbox.recv() => self.on_said(said),
             }
             let views = self.observer.views();
@@ -138,6 +158,27 @@ impl Watching {
     fn emit(&self, events: Vec<Timed>) {
         for (at, event) in events {
             self.settings.emitter.emit_at(at, event);
+        }
+    }
+
+    /// What a watch saw; keeps account of when it saw nothing. It begins anew by itself.
+    fn seen<K>(&mut self, watch: &'static str, item: watcher::Result<Watched<K>>) -> Option<Watched<K>> {
+        let now = self.now();
+        match item {
+            Err(error) => {
+                tracing::debug!("the watch of {watch} broke and begins anew: {error}");
+                self.broken.entry(watch).or_insert(now);
+                None
+            }
+            // A new list is complete only at its end.
+            Ok(change @ (Watched::Init | Watched::InitApply(_))) => Some(change),
+            Ok(change) => {
+                if let Some(since) = self.broken.remove(watch) {
+                    let for_ns = u64::try_from(now.saturating_since(since).as_nanos()).unwrap_or(u64::MAX);
+                    self.emit(vec![(now, Event::Blind { watch: watch.to_owned(), for_ns })]);
+                }
+                Some(change)
+            }
         }
     }
 
@@ -178,9 +219,14 @@ impl Watching {
     fn on_slice(&mut self, change: Watched<EndpointSlice>) {
         let at = self.now();
         let events = match change {
-            Watched::Apply(slice) | Watched::InitApply(slice) => self.observer.on_slice(at, &slice, false),
+            Watched::Apply(slice) => self.observer.on_slice(at, &slice, false),
+            Watched::InitApply(slice) => {
+                self.slices_listed.push(slice.name_any());
+                self.observer.on_slice(at, &slice, false)
+            }
             Watched::Delete(slice) => self.observer.on_slice(at, &slice, true),
-            Watched::Init | Watched::InitDone => return,
+            Watched::Init => return self.slices_listed.clear(),
+            Watched::InitDone => self.observer.on_slices_listed(at, &self.slices_listed),
         };
         self.emit(events);
     }
@@ -198,10 +244,7 @@ impl Watching {
             Said::Line(pod, node, at, line) => {
                 self.observer.on_line(at, pod, &line, self.settings.clocks.of(&node))
             }
-            Said::LogEnded(pod, at) => {
-                self.observer.on_log_end(at, pod);
-                Vec::new()
-            }
+            Said::LogEnded(pod, at) => self.observer.on_log_end(at, pod),
             Said::ClockKnown(pod, node) => {
                 let known = self.settings.clocks.of(&node).map(|clock| {
                     let (offset_ns, uncertainty_ns) = (clock.wall_offset_ns, clock.uncertainty_ns);
@@ -214,16 +257,14 @@ impl Watching {
     }
 }
 
-/// A watch that begins anew when it breaks, after growing pauses; errors are told, not passed on.
+/// A watch that begins anew when it breaks, after growing pauses.
 fn lasting<K>(
     watch: impl Stream<Item = watcher::Result<Watched<K>>> + Send,
-) -> impl Stream<Item = Watched<K>> + Send
+) -> impl Stream<Item = watcher::Result<Watched<K>>> + Send
 where
     K: kube::Resource + Clone + Send + 'static,
 {
-    watch.default_backoff().filter_map(|item| async {
-        item.map_err(|error| tracing::debug!("a watch broke and begins anew: {error}")).ok()
-    })
+    watch.default_backoff()
 }
 
 /// Reads one pod's log to its end.
@@ -245,10 +286,12 @@ impl Follower {
             self.ask_for_the_clocks().await;
         }
         let _over = self.said.send(Said::ClockKnown(self.id, self.view.node.clone())).await;
-        let mut read = 0;
+        let mut last = None;
         for _ in 0..REOPEN {
-            match self.read(&mut read).await {
-                Ok(()) => break,
+            match self.read(&mut last).await {
+                // A log also ends when it is rotated, or when the API server goes away.
+                Ok(()) if self.has_ended().await => break,
+                Ok(()) => {}
                 Err(error) => tracing::debug!("the log of {} broke off: {error}", self.view.name),
             }
             sleep(ASK_AGAIN).await;
@@ -267,9 +310,18 @@ impl Follower {
         }
     }
 
-    /// Reads to the end; where it broke off before, what had been read by then is passed over.
-    async fn read(&self, read: &mut u64) -> Result<(), String> {
-        let parameters = LogParams { follow: true, ..LogParams::default() };
+    /// False if a container of the pod is known to run, or to be about to.
+    async fn has_ended(&self) -> bool {
+        let found = connect::call("look at a pod", self.pods().get_opt(&self.view.name)).await;
+        let Ok(Some(pod)) = found else { return true };
+        let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+        let state = statuses.into_iter().next().and_then(|status| status.state).unwrap_or_default();
+        state.terminated.is_some()
+    }
+
+    /// Reads to the end; what is not later than `last` had been read before it broke off.
+    async fn read(&self, last: &mut Option<jiff::Timestamp>) -> Result<(), String> {
+        let parameters = LogParams { follow: true, timestamps: true, ..LogParams::default() };
         let log = self.pods().log_stream(&self.view.name, &parameters).await;
         let log = match log {
             Ok(log) => log,
@@ -278,18 +330,19 @@ impl Follower {
             Err(error) => return Err(connect::line(&error)),
         };
         let mut lines = pin!(log.lines());
-        let mut seen = 0;
         while let Some(line) = lines.try_next().await.map_err(|error| error.to_string())? {
-            seen += 1;
-            if seen <= *read {
+            // The runtime's own stamp comes first: it tells what was read already, whatever became of the file.
+            let (written, text) = line.split_once(' ').unwrap_or(("", &line));
+            let written = written.parse::<jiff::Timestamp>().ok();
+            if written.is_some() && written <= *last {
                 continue;
             }
-            *read = seen;
-            if line.len() > LINE_MAX {
+            *last = written.or(*last);
+            if text.len() > LINE_MAX {
                 continue;
             }
             let at = self.settings.emitter.clock().now();
-            let said = Said::Line(self.id, self.view.node.clone(), at, line);
+            let said = Said::Line(self.id, self.view.node.clone(), at, text.to_owned());
             if self.said.send(said).await.is_err() {
                 return Ok(());
             }

@@ -84,7 +84,7 @@ fn every_object_bears_the_labels_by_which_it_is_found() {
         [deployment.spec.unwrap().template.metadata.unwrap(), job.spec.unwrap().template.metadata.unwrap()];
     let metas = [deployment.metadata, service.metadata, job.metadata, namespace.metadata];
     for meta in metas.iter().chain(&pods) {
-        let labels = objects::labels_of(meta);
+        let labels = meta.labels.clone().unwrap_or_default();
         assert_eq!(labels.get(objects::MANAGED_BY).map(String::as_str), Some(objects::MANAGER));
         assert_eq!(labels.get(objects::RUN).map(String::as_str), Some("r1"));
     }

@@ -78,7 +78,7 @@ fn slots_found_too_late_are_recorded_as_unsent() {
     let server = FaultServer::start(|_slot| Fault::None);
     let (clock, anchor) = Clock::start();
     // A run whose first slots were due 3 s ago, as after a stall of the whole machine.
-    let past = Clock::with_epoch(anchor.mono_ns - 3_000_000_000);
+    let past = Clock::with_epoch(i64::try_from(anchor.mono_ns).unwrap() - 3_000_000_000);
     let (sender, records) = sync_channel(64);
     let load = load(vec![lane(LaneKind::Reused, 100.0)]);
     let engine =

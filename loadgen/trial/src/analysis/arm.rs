@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::attribution::{Attribution, attribute, seen};
+use super::attribution::{attribute, seen};
 use super::cause::Cause;
 use super::lane::{Lane, Outcome, Summary};
 use super::reach::Reach;
 use super::timeline::{self, PodFacts};
-use super::{ending, notes, text};
+use super::{ending, notes};
 use crate::event::{Event, TimedEvent};
 use crate::id::PodId;
 use crate::plan;
 use crate::record::Record;
 use crate::recording::Header;
-use crate::report::{self, Failure, Requests};
+use crate::report::{self, Requests};
 use crate::settings::Disruption;
 use crate::verdict::{Completed, Evidence};
+
+mod part;
 
 /// So many failures are shown one by one; all are counted.
 const FAILURES_SHOWN: usize = 100;
@@ -31,6 +33,8 @@ pub(super) struct Arm<'a> {
     pub(super) load_ended: Option<u64>,
     /// When the measuring process stood still: from, to.
     pub(super) stalls: Vec<(u64, u64)>,
+    /// When a watch was broken off: from, to.
+    pub(super) blind: Vec<(u64, u64)>,
     /// When the disruption began: announced, or seen by its first delete.
     disrupted_at: Option<u64>,
     pub(super) lanes: Vec<Lane<'a>>,
@@ -45,6 +49,15 @@ pub(super) struct Arm<'a> {
     pub(super) agents: BTreeMap<u8, report::Agent>,
     after_disruption: u64,
     pub(super) evidence: Evidence,
+}
+
+/// From when to when a watch was broken off; it is told once the watch goes on.
+fn blind(timed: &TimedEvent) -> Option<(u64, u64)> {
+    let to = timed.at_ns.as_nanos();
+    match timed.event {
+        Event::Blind { for_ns, .. } => Some((to.saturating_sub(for_ns), to)),
+        _ => None,
+    }
 }
 
 /// What happened to the requests of one pod.
@@ -79,6 +92,7 @@ impl<'a> Arm<'a> {
             at(|event| matches!(event, Event::DisruptionStarted { .. } | Event::RolloutStarted)).0.map(nanos);
         let mut pods = timeline::pods(events, load_ended);
         for pod in pods.values_mut() {
+            pod.hold(plan.workload.termination_grace_period_seconds);
             notes::complete(pod, plan.workload.termination_grace_period_seconds);
         }
         let deleted = pods.values().filter_map(PodFacts::deleted_at).min();
@@ -89,6 +103,7 @@ impl<'a> Arm<'a> {
             load_started,
             load_ended,
             stalls,
+            blind: events.iter().filter_map(|timed| blind(timed)).collect(),
             disrupted_at: announced.into_iter().chain(deleted).min(),
             lanes: plan.load.lanes.iter().map(|lane| Lane::new(lane, &plan.load)).collect(),
             by_class: BTreeMap::new(),
@@ -136,6 +151,16 @@ impl<'a> Arm<'a> {
                 };
                 self.agents.insert(*agent, begun);
             }
+            Event::AgentClock { agent, clock_uncertainty_ns } => {
+                if let Some(agent) = self.agents.get_mut(agent) {
+                    agent.clock_uncertainty_ns = agent.clock_uncertainty_ns.max(*clock_uncertainty_ns);
+                    // Pods of that node go by the same clocks.
+                    for pod in self.pods.values_mut().filter(|pod| pod.node == agent.node) {
+                        pod.clock_uncertainty =
+                            pod.clock_uncertainty.map(|known| known.max(*clock_uncertainty_ns));
+                    }
+                }
+            }
             Event::DisruptionStarted { .. } => evidence.open_disruptions += 1,
             Event::RolloutStarted => evidence.open_rollouts += 1,
             Event::DisruptionEnded => evidence.open_disruptions = evidence.open_disruptions.saturating_sub(1),
@@ -153,7 +178,10 @@ impl<'a> Arm<'a> {
 
     /// Looks at one record before all are counted: which pods new connections reached last.
     pub(super) fn survey(&mut self, record: &Record) {
-        self.reach.add(record, &self.pods);
+        // Behind an address of somebody else's, what a connection reached is not what a node's rules named.
+        if !self.is_elsewhere() {
+            self.reach.add(record, &self.pods);
+        }
     }
 
     /// Every record was looked at.
@@ -195,10 +223,8 @@ impl<'a> Arm<'a> {
     /// Counts the request for the terminations that it could have been hurt by.
     fn expose(&mut self, record: &Record) {
         let (due, seen) = (record.intended.as_nanos(), seen(record));
-        let overlaps = |pod: &PodFacts| {
-            pod.deleted_at().is_some_and(|from| seen >= from)
-                && pod.timeline.gone_ns.is_none_or(|gone| due <= gone)
-        };
+        let overlaps =
+            |pod: &PodFacts| pod.deleted_at().is_some_and(|from| seen >= from) && pod.is_there(due);
         if let Some(id) = record.pod.known() {
             if self.pods.get(&id).is_some_and(overlaps) {
                 self.hits.entry(id).or_default().exposed += 1;
@@ -222,8 +248,7 @@ impl<'a> Arm<'a> {
         let hurt = whose.map_or(found.candidates, |id| vec![id]);
         for id in hurt {
             let terminating = self.pods.get(&id).is_some_and(|pod| {
-                pod.deleted_at().is_some_and(|from| from <= seen)
-                    && pod.timeline.gone_ns.is_none_or(|gone| record.intended.as_nanos() <= gone)
+                pod.deleted_at().is_some_and(|from| from <= seen) && pod.is_there(record.intended.as_nanos())
             });
             if terminating {
                 let hits = self.hits.entry(id).or_default();
@@ -301,94 +326,5 @@ impl<'a> Arm<'a> {
                 interrupted: sum.interrupted + requests.interrupted,
             }
         })
-    }
-
-    /// The arm's part of the report, without its verdict.
-    pub(super) fn report(&self) -> report::Arm {
-        let disrupted = self.is_disrupted() && self.disrupted_at.is_some();
-        let floor = self.is_disrupted().then(|| self.detection_floor()).flatten();
-        report::Arm {
-            name: self.plan.name.clone(),
-            role: self.plan.role,
-            settings: serde_json::to_value(&self.plan.workload).unwrap_or_default(),
-            load: serde_json::to_value(&self.plan.load).unwrap_or_default(),
-            disruption: serde_json::to_value(&self.plan.disruption).unwrap_or_default(),
-            verdict: report::Verdict::Inconclusive,
-            reasons: vec![],
-            load_started_ns: self.load_started,
-            load_duration_ns: self
-                .load_ended
-                .zip(self.load_started)
-                .map(|(end, start)| end.saturating_sub(start)),
-            first_disruption_ns: self.disrupted_at,
-            requests: self.requests(),
-            lanes: self.lanes.iter().map(Lane::report).collect(),
-            failures_by_class: self.by_class.clone(),
-            failures_by_pod_phase: self.by_phase.clone(),
-            failures_by_routing: self.by_routing.clone(),
-            failures_before_disruption: self.evidence.failed_before + self.evidence.late_before,
-            failures: self.first.values().map(|record| self.failure(record)).collect(),
-            terminations: self.terminations(),
-            rollouts: self.rollouts(disrupted, self.after_disruption > 0),
-            detection_floor_ns: floor,
-            pods: self.pods.iter().map(|(id, pod)| self.pod(pod, self.hits.get(id))).collect(),
-            outages: self.lanes.iter().flat_map(|lane| lane.windows.report(lane.name())).collect(),
-            agents: self.agents.values().cloned().collect(),
-        }
-    }
-
-    fn failure(&self, record: &Record) -> Failure {
-        let found = attribute(&self.pods, self.node(record), record);
-        let lane = self.lanes.get(usize::from(record.lane.0)).map_or("", |lane| lane.name());
-        let Attribution { phase, routing, nearest, .. } = found;
-        let class = if record.class == crate::record::Class::None { "late" } else { record.class.as_str() };
-        Failure {
-            slot: record.slot,
-            lane: lane.to_owned(),
-            agent: record.agent,
-            at_ns: found.seen,
-            intended_ns: record.intended.as_nanos(),
-            class: class.to_owned(),
-            status: (record.status != 0).then_some(record.status),
-            os_code: (record.os_code != 0).then_some(record.os_code),
-            connection: record.conn,
-            nth: record.nth,
-            pod: found.pod.map(|pod| pod.name.clone()),
-            candidates: found
-                .candidates
-                .iter()
-                .filter_map(|id| Some(self.pods.get(id)?.name.clone()))
-                .collect(),
-            pod_phase: phase,
-            routing,
-            nearest_edge: nearest.map(|(edge, _)| edge.to_owned()),
-            margin_ns: nearest.map(|(_, margin)| margin),
-            sentence: text::sentence(record, lane, self.header.agents, &found, Cause::of(record, &found)),
-        }
-    }
-
-    /// One pod's part of the report.
-    fn pod(&self, pod: &PodFacts, hits: Option<&Hits>) -> report::Pod {
-        let hits = hits.copied().unwrap_or_default();
-        let removal =
-            |node: &String| report::EndpointRemoval { node: node.clone(), removed_ns: pod.removed_at(node) };
-        let endpoint = pod.deleted_at().map(|_| self.nodes().iter().map(removal).collect());
-        report::Pod {
-            name: pod.name.clone(),
-            node: pod.node.clone(),
-            timeline: pod.timeline,
-            inferred: pod.inferred.iter().map(|edge| (*edge).to_owned()).collect(),
-            endpoint: endpoint.unwrap_or_default(),
-            main_started_ns: pod.main_started,
-            ready_ns: pod.ready,
-            post_start: pod.post_start,
-            exit: pod.exit,
-            clock_offset_ns: pod.clock_offset,
-            clock_uncertainty_ns: pod.clock_uncertainty,
-            notes: pod.notes.clone(),
-            requests_while_terminating: hits.exposed,
-            failed: hits.failed,
-            late: hits.late,
-        }
     }
 }

@@ -19,6 +19,9 @@ pub(super) struct Attribution<'a> {
     pub(super) id: Option<PodId>,
     /// Where the pod is not known: those whose state fits.
     pub(super) candidates: Vec<PodId>,
+    /// Refused when no slice named a pod that takes connections: by the rules themselves, or by a pod that they still
+    /// named.
+    pub(super) nowhere_to_go: bool,
     pub(super) phase: PodPhase,
     pub(super) routing: Routing,
     /// When it was seen: when the answer was complete, or the failure reported.
@@ -84,9 +87,13 @@ pub(super) fn attribute<'a>(
     let rejected = record.flags.has(Flags::REJECTED);
     let known = record.pod.known().filter(|id| !rejected && pods.contains_key(id));
     let candidates = if known.is_some() { vec![] } else { candidates(pods, record, moment) };
+    let nowhere_to_go =
+        known.is_none() && record.class == Class::ConnectRefused && no_slice_names_any(pods, moment);
     // Where only one pod can have done it, it did.
     let only = match candidates[..] {
-        [only] if !rejected && shows_its_pod(record.class, pods.get(&only), moment) => Some(only),
+        [only] if !rejected && !nowhere_to_go && shows_its_pod(record.class, pods.get(&only), moment) => {
+            Some(only)
+        }
         _ => None,
     };
     let id = known.or(only);
@@ -94,7 +101,17 @@ pub(super) fn attribute<'a>(
     let Some(facts) = pod else {
         let routing = if rejected { Routing::Removed } else { Routing::Unknown };
         let phase = common_phase(candidates.iter().filter_map(|id| pods.get(id)), moment);
-        return Attribution { pod, id, candidates, phase, routing, seen, moment, nearest: None };
+        return Attribution {
+            pod,
+            id,
+            candidates,
+            nowhere_to_go,
+            phase,
+            routing,
+            seen,
+            moment,
+            nearest: None,
+        };
     };
     let exit_is_behind = is_cut(record.class)
         && facts
@@ -106,7 +123,8 @@ pub(super) fn attribute<'a>(
         .min_by_key(|(_, at)| at.abs_diff(moment))
         .map(|(name, at)| (name, moment.wrapping_sub(at).cast_signed()));
     let routing = routing(facts, node, record, began);
-    Attribution { pod, id, candidates: vec![], phase: facts.phase(moment), routing, seen, moment, nearest }
+    let (candidates, phase) = (vec![], facts.phase(moment));
+    Attribution { pod, id, candidates, nowhere_to_go, phase, routing, seen, moment, nearest }
 }
 
 /// Pods that may have failed a request of which nobody knows where it went: those that were terminating; of these,
@@ -118,6 +136,12 @@ fn candidates(pods: &BTreeMap<PodId, PodFacts>, record: &Record, moment: u64) ->
         .map(|(id, _)| *id)
         .collect();
     if took_none.is_empty() { terminating().map(|(id, _)| *id).collect() } else { took_none }
+}
+
+/// True if slices were seen, and none named a pod that takes connections.
+fn no_slice_names_any(pods: &BTreeMap<PodId, PodFacts>, moment: u64) -> bool {
+    let mut seen = pods.values().filter_map(|pod| pod.is_usable(moment)).peekable();
+    seen.peek().is_some() && seen.all(|usable| !usable)
 }
 
 const fn is_no_connection(class: Class) -> bool {

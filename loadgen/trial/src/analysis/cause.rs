@@ -124,7 +124,7 @@ impl Cause {
 
     /// Finds the cause of a failed or late request.
     pub(super) fn of(record: &Record, found: &Attribution<'_>) -> Self {
-        if record.flags.has(Flags::REJECTED) {
+        if record.flags.has(Flags::REJECTED) || found.nowhere_to_go {
             return Self::NoEndpoint;
         }
         let Some(pod) = found.pod else {

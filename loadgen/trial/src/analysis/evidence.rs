@@ -1,5 +1,6 @@
 //! What the verdict needs of an arm beyond its report, and what its reader should know.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::arm::Arm;
@@ -8,7 +9,7 @@ use super::text::duration;
 use super::timeline::PodFacts;
 use crate::plan::Role;
 use crate::settings::{LaneKind, Target};
-use crate::statistics::detection_floor_secs;
+use crate::statistics::{detection_floor_secs, real};
 use crate::verdict::{Evidence, Stall};
 
 /// A clock less certain than this moves requests across edges that lie close to one another.
@@ -30,7 +31,8 @@ impl Arm<'_> {
         evidence.ended_by_themselves = names(&PodFacts::ended_by_itself);
         evidence.reporting = names(&|pod| pod.reports);
         evidence.unnamed = self.is_elsewhere() && !self.lanes.iter().any(|lane| lane.named);
-        evidence.stalls = self.stalls_that_matter();
+        evidence.stalls = self.that_matter(&self.stalls);
+        evidence.blind = self.that_matter(&self.blind);
         evidence
     }
 
@@ -39,16 +41,17 @@ impl Arm<'_> {
         matches!(self.plan.load.target, Target::Url(_))
     }
 
-    /// Stalls beyond the lag limit, under load, while a pod was terminating: with the load, the emulation stood still.
-    fn stalls_that_matter(&self) -> Vec<Stall> {
+    /// Spans beyond the lag limit, under load, while a pod was terminating: when this process stood still, the emulation
+    /// did with the load; when a watch was broken off, nobody saw what became of the pod.
+    fn that_matter(&self, spans: &[(u64, u64)]) -> Vec<Stall> {
         let limit = u64::try_from(self.header.plan.limits.schedule_lag.as_nanos()).unwrap_or(u64::MAX);
         let (load_from, load_to) = (self.load_started.unwrap_or(0), self.load_ended.unwrap_or(u64::MAX));
-        let long = self.stalls.iter().filter(|(from, to)| to - from > limit);
+        let long = spans.iter().filter(|(from, to)| to - from > limit);
         let of = |&(from, to): &(u64, u64)| {
             let meets = |pod: &PodFacts| {
                 pod.deleted_at().is_some_and(|deleted| {
-                    let until = pod.timeline.gone_ns.unwrap_or(u64::MAX);
-                    from.max(load_from).max(deleted) <= to.min(load_to).min(until)
+                    let (from, to) = (from.max(load_from).max(deleted), to.min(load_to));
+                    from <= to && pod.is_there(from)
                 })
             };
             let pods = self.pods.values().filter(|pod| meets(pod)).map(|pod| pod.name.clone()).collect();
@@ -68,9 +71,56 @@ impl Arm<'_> {
         let is_new = |lane: &Lane<'_>| lane.plan.kind == LaneKind::New;
         let spread =
             |lane: &Lane<'_>| !is_new(lane) && lane.plan.connections >= replicas && !lane.never_reused();
-        let rate = best(&is_new).or_else(|| best(&spread))?;
+        let rate = best(&is_new).or_else(|| best(&spread))? * self.smallest_share();
         let floor = Duration::try_from_secs_f64(detection_floor_secs(rate, replicas)?).ok()?;
         u64::try_from(floor.as_nanos()).ok()
+    }
+
+    /// The part of the load that the least probed node sends. Each node's rules change on their own, and a gap in
+    /// those of one is seen only by what comes from there. 1 where no agents are told of: all comes from one node then.
+    fn smallest_share(&self) -> f64 {
+        let mut by_node: BTreeMap<&str, u64> = BTreeMap::new();
+        if !self.is_elsewhere() {
+            for agent in self.agents.values() {
+                *by_node.entry(&agent.node).or_default() += 1;
+            }
+        }
+        let fewest = by_node.values().min().copied().unwrap_or(1);
+        real(fewest) / real(by_node.values().sum::<u64>().max(1))
+    }
+
+    /// Nodes whose rules no load went through.
+    fn unprobed(&self) -> Option<String> {
+        let has_agent = |node: &&String| self.agents.values().any(|agent| agent.node == **node);
+        let without: Vec<&str> =
+            self.nodes().iter().filter(|node| !has_agent(node)).map(String::as_str).collect();
+        let matters = self.plan.role == Role::Trial && !self.agents.is_empty() && !self.is_elsewhere();
+        (matters && !without.is_empty()).then(|| {
+            format!(
+                "no load came from {}: how their rules followed was not tested; --agents {} puts one on each node",
+                without.join(", "),
+                self.nodes().len()
+            )
+        })
+    }
+
+    /// Pods whose own reports are placed by clocks that are not known well, or not at all.
+    fn badly_timed(&self) -> Option<String> {
+        let bad = |pod: &&PodFacts| {
+            pod.deleted_at().is_some()
+                && match pod.clock_uncertainty {
+                    Some(uncertain) => uncertain > CLOCK_UNCERTAIN_NS,
+                    None => pod.reports && !self.agents.is_empty(),
+                }
+        };
+        let names: Vec<&str> = self.pods.values().filter(bad).map(|pod| pod.name.as_str()).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "the clocks of {} are not known to ± {}: the order of their edges within that is not either",
+                names.join(", "),
+                duration(CLOCK_UNCERTAIN_NS)
+            )
+        })
     }
 
     /// What of the trial was not tested after all.
@@ -84,7 +134,8 @@ impl Arm<'_> {
                 agent.agent, agent.node
             )
         });
-        uncertain.chain(lanes.map(|lane| {
+        let told = self.unprobed().into_iter().chain(self.badly_timed());
+        told.chain(uncertain).chain(lanes.map(|lane| {
             // One request a connection is what the scenario may ask for.
             let by_plan = lane.plan.max_requests_per_connection.is_some_and(|most| most <= 1);
             let why = if by_plan { "maxRequestsPerConnection is 1" } else { "the server closes each" };

@@ -1,7 +1,8 @@
 //! When a node's rules stopped naming a pod, where no event tells: the last new connection from that node that reached it.
 //!
 //! On a real cluster nobody reports what a node's kernel was programmed with; the load is the probe. The moment is known
-//! as finely as new connections follow one another on one pod, and never later than the truth.
+//! as finely as new connections follow one another on one pod: the rules changed after that one was begun, and before the
+//! next would have come.
 
 use std::collections::BTreeMap;
 

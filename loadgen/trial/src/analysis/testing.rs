@@ -216,7 +216,7 @@ impl Recording {
         };
         put(Some(stop.delete), Event::DeleteRequested { pod });
         put(Some(stop.delete + 1), Event::Terminating { pod, grace_seconds: 30 });
-        put(Some(stop.delete + 5), Event::Killing { pod });
+        put(Some(stop.delete + 5), Event::Killing { pod, inferred: false });
         let (started, ended) = stop.pre_stop.unzip();
         put(started, Event::PreStopStarted { pod, inferred: true });
         put(ended, Event::PreStopEnded { pod, inferred: true, outcome: HookOutcome::Completed });

@@ -26,6 +26,10 @@ pub(crate) struct PodFacts {
     pub(crate) clock_uncertainty: Option<u64>,
     /// From an exit without deletion to the restart.
     pub(crate) down: Vec<(u64, u64)>,
+    /// Whether new connections could be routed to it, as its slice says: changes, in order.
+    pub(crate) usable: Vec<(u64, bool)>,
+    /// Its object was taken away at once, and its process went on: until when it may have.
+    pub(crate) outlived_until: Option<u64>,
     /// Changes of each node's rules, in order.
     pub(crate) rules: BTreeMap<String, Vec<(u64, Routing)>>,
     pub(crate) stop_signal: Option<String>,
@@ -70,7 +74,10 @@ impl PodFacts {
                 first(&mut timeline.terminating_ns, at);
                 self.grace_seconds.get_or_insert(*grace_seconds);
             }
-            Event::Killing { .. } => first(&mut timeline.t0_ns, at),
+            Event::Killing { inferred, .. } => {
+                first(&mut timeline.t0_ns, at);
+                self.infer("t0", *inferred);
+            }
             Event::PreStopStarted { inferred, .. } => {
                 first(&mut timeline.pre_stop_started_ns, at);
                 self.infer("pre_stop_started", *inferred);
@@ -95,6 +102,10 @@ impl PodFacts {
             }
             Event::IpGone { .. } => first(&mut timeline.ip_gone_ns, at),
             Event::Gone { .. } => first(&mut timeline.gone_ns, at),
+            Event::SliceChanged { ready, serving, terminating, .. } => {
+                self.usable.push((at, *ready || (*serving && *terminating)));
+            }
+            Event::SliceRemoved { .. } => self.usable.push((at, false)),
             Event::EndpointProgrammed { node, fallback, .. } => {
                 let routing = if *fallback { Routing::Fallback } else { Routing::Programmed };
                 self.rules.entry(node.clone()).or_default().push((at, routing));
@@ -185,10 +196,33 @@ impl PodFacts {
         timeline.delete_requested_ns.or(timeline.terminating_ns).or(timeline.t0_ns)
     }
 
-    /// True from the delete until the pod object is gone.
+    /// True from the delete until the pod is no more.
     pub(crate) fn is_terminating(&self, at: u64) -> bool {
-        self.deleted_at().is_some_and(|from| from <= at)
-            && self.timeline.gone_ns.is_none_or(|gone| at <= gone)
+        self.deleted_at().is_some_and(|from| from <= at) && self.is_there(at)
+    }
+
+    /// False once the pod is no more: its object, and what of it outlived that.
+    pub(crate) fn is_there(&self, at: u64) -> bool {
+        self.timeline.gone_ns.is_none_or(|gone| at <= gone)
+            || self.outlived_until.is_some_and(|until| at <= until)
+    }
+
+    /// Completes what a forced delete leaves open: the API lets go of the object at once, while the kubelet still gives
+    /// the container its time, of which nobody is told.
+    pub(crate) fn hold(&mut self, spec_grace: u64) {
+        let Some(gone) = self.timeline.gone_ns.filter(|_| self.deleted_at().is_some()) else { return };
+        self.outlived_until = match self.timeline.exited_ns {
+            Some(exited) => Some(exited).filter(|exited| *exited > gone),
+            None if self.grace_seconds == Some(0) => {
+                Some(gone.saturating_add(spec_grace.saturating_mul(1_000_000_000)))
+            }
+            None => None,
+        };
+    }
+
+    /// Whether its slice named it, at a moment, as one that takes new connections; `None` if nothing was seen of it.
+    pub(crate) fn is_usable(&self, at: u64) -> Option<bool> {
+        self.usable.iter().rev().find(|(since, _)| *since <= at).map(|(_, usable)| *usable)
     }
 
     /// True if its end came although nothing had asked for it.
@@ -323,7 +357,7 @@ const fn pod_of(event: &Event) -> Option<PodId> {
         | Event::PostStartEnded { pod, .. }
         | Event::DeleteRequested { pod }
         | Event::Terminating { pod, .. }
-        | Event::Killing { pod }
+        | Event::Killing { pod, .. }
         | Event::PreStopStarted { pod, .. }
         | Event::PreStopEnded { pod, .. }
         | Event::StopSignal { pod, .. }
@@ -332,6 +366,8 @@ const fn pod_of(event: &Event) -> Option<PodId> {
         | Event::Exited { pod, .. }
         | Event::IpGone { pod }
         | Event::Gone { pod }
+        | Event::SliceChanged { pod, .. }
+        | Event::SliceRemoved { pod }
         | Event::EndpointProgrammed { pod, .. }
         | Event::EndpointRemoved { pod, .. }
         | Event::Lifecycle { pod, .. }

@@ -2,7 +2,7 @@
 
 use super::arm::Arm;
 use super::timeline::PodFacts;
-use crate::report::{Rollouts, Terminations};
+use crate::report::{Rollouts, Terminations, Timeline};
 use crate::statistics::{rate_upper_95, real};
 
 impl Arm<'_> {
@@ -64,5 +64,7 @@ impl Arm<'_> {
 
 /// When a terminated pod was no more.
 fn end(pod: &PodFacts) -> Option<u64> {
-    pod.timeline.gone_ns.or(pod.timeline.ip_gone_ns).or(pod.timeline.exited_ns)
+    let Timeline { gone_ns, ip_gone_ns, exited_ns, .. } = pod.timeline;
+    // A forced delete takes the object before the process has ended.
+    gone_ns.map(|gone| gone.max(exited_ns.unwrap_or(0))).or(ip_gone_ns).or(exited_ns)
 }

@@ -124,10 +124,16 @@ fn lagging(arm: &Arm, evidence: &Evidence, plan: &Plan) -> Vec<String> {
             several => format!(" ({} stalls)", count(several as u64)),
         };
         reasons.push(format!(
-            "this process stood still for {}{times} while {} {} terminating: the emulation and the load were late",
+            "this process stood still for {}{times} while {} terminating: the emulation and the load were late",
             duration(longest.for_ns),
-            longest.pods.join(", "),
-            if longest.pods.len() == 1 { "was" } else { "were" }
+            are(&longest.pods)
+        ));
+    }
+    if let Some(longest) = evidence.blind.iter().max_by_key(|blind| blind.for_ns) {
+        reasons.push(format!(
+            "a watch of the cluster was broken off for {} while {} terminating: what became of it was not seen in time",
+            duration(longest.for_ns),
+            are(&longest.pods)
         ));
     }
     // Rule 2: they do not count against the service, but nor do they speak for it.
@@ -142,6 +148,11 @@ fn lagging(arm: &Arm, evidence: &Evidence, plan: &Plan) -> Vec<String> {
         ));
     }
     reasons
+}
+
+/// Subject and verb.
+fn are(pods: &[String]) -> String {
+    format!("{} {}", pods.join(", "), if pods.len() == 1 { "was" } else { "were" })
 }
 
 /// The disruption did not happen, did not end, or could not have been seen.

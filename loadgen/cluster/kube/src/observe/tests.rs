@@ -62,7 +62,7 @@ const POD: PodId = PodId(0);
 
 /// A pod that runs and is Ready.
 fn observer(sleeps: bool) -> Observer {
-    let mut observer = Observer::new(sleeps);
+    let mut observer = Observer::new(sleeps.then_some(5));
     let events = observer.on_pod(at(10), &pod(&running(true), false), false, None);
     let names: Vec<&str> = events.iter().map(|(_, event)| kind(event)).collect();
     assert_eq!(names, ["created", "started", "ready"]);
@@ -129,7 +129,11 @@ fn without_the_nodes_clock_a_killing_event_counts_from_its_arrival() {
     let mut observer = observer(false);
     observer.on_pod(at(4), &pod(&running(true), true), false, None);
     let events = observer.on_event(at(90), &killing("web-a.1234"), None);
-    assert_eq!(kinds(&events), [("killing", at(90))], "and no preStop, where none sleeps");
+    assert_eq!(
+        events,
+        [(at(90), Event::Killing { pod: POD, inferred: true })],
+        "and no preStop: none sleeps"
+    );
 }
 
 #[test]
@@ -161,7 +165,7 @@ fn an_exit_is_the_pods_last_word_else_the_first_sign_held_to_the_second_that_was
     told.on_line(at(99), POD, &line(r#""finished","code":0"#, AHEAD + 3_000_000), Some(clock()));
     assert_eq!(exit_of(&mut told, 700), at(3));
     let mut read = observer(false);
-    read.on_log_end(at(400), POD);
+    assert_eq!(read.on_log_end(at(400), POD), [], "the status will tell, with the exit code");
     assert_eq!(exit_of(&mut read, 700), at(400), "the log ended before the status came");
     assert_eq!(exit_of(&mut observer(false), 700), at(700));
     let late = exit_of(&mut observer(false), 3_000);
@@ -224,6 +228,57 @@ fn a_failed_hook_is_a_warning_and_the_end_of_the_hook_while_probes_are_noise() {
 fn a_pod_that_a_new_list_lacks_is_gone() {
     let mut observer = observer(false);
     assert_eq!(observer.on_listed(at(5), &["u1".to_owned()]), []);
-    assert_eq!(observer.on_listed(at(5), &[]), [(at(5), Event::Gone { pod: POD })]);
+    let deleted = Event::Terminating { pod: POD, grace_seconds: 0 };
+    let gone = Event::Gone { pod: POD };
+    assert_eq!(observer.on_listed(at(5), &[]), [(at(5), deleted), (at(5), gone)]);
     assert_eq!(observer.on_listed(at(6), &[]), []);
+}
+
+#[test]
+fn a_slice_that_a_new_list_lacks_names_nobody_any_more() {
+    let mut observer = observer(false);
+    observer.on_slice(at(20), &slice(&[("u1", json!({}))]), false);
+    assert_eq!(observer.on_slices_listed(at(30), &["web-x".to_owned()]), []);
+    assert_eq!(observer.on_slices_listed(at(30), &[]), [(at(30), Event::SliceRemoved { pod: POD })]);
+    assert_eq!(observer.on_slices_listed(at(31), &[]), []);
+}
+
+#[test]
+fn a_sleep_that_the_signal_cut_short_had_overrun_its_grace() {
+    let sigterm = |ms: u64| line(r#""sigterm","in_flight":1,"connections":2"#, AHEAD + ms * 1_000_000);
+    let outcome = |cut_at: u64| {
+        let mut observer = observer(true);
+        observer.on_pod(at(4), &pod(&running(true), true), false, None);
+        observer.on_event(at(90), &killing(&format!("web-a.{:x}", AHEAD + 5_000_000)), Some(clock()));
+        let told = observer.on_line(at(9_000), POD, &sigterm(cut_at), Some(clock()));
+        let Event::PreStopEnded { outcome, .. } = told[0].1.clone() else { panic!("{told:?}") };
+        outcome
+    };
+    assert_eq!(outcome(2_005), HookOutcome::Overran, "5 s of sleep in 2 s of grace");
+    assert_eq!(outcome(4_990), HookOutcome::Completed, "two clocks are never the same");
+    assert_eq!(outcome(5_006), HookOutcome::Completed);
+}
+
+#[test]
+fn a_forced_delete_leaves_the_end_to_the_log() {
+    let mut observer = observer(false);
+    let told = kinds(&observer.on_pod(at(30), &pod(&running(true), true), true, None));
+    assert_eq!(told.last(), Some(&("gone", at(30))));
+    assert!(!observer.views()[&POD].ended);
+    let exit = Event::Exited { pod: POD, code: None, signal: None, inferred: true };
+    assert_eq!(observer.on_log_end(at(400), POD), [(at(400), exit)]);
+    assert!(observer.views()[&POD].ended);
+    assert_eq!(observer.on_log_end(at(401), POD), [], "once");
+}
+
+#[test]
+fn what_restarted_a_container_does_not_begin_its_termination() {
+    let mut observer = observer(false);
+    observer.on_event(at(20), &killing("web-a.1"), None);
+    let mut again = container(&json!({"running": {}}), 1);
+    again["lastState"] = json!({"terminated": {"exitCode": 137}});
+    let status = json!({"podIP": "10.0.0.7", "containerStatuses": [again]});
+    observer.on_pod(at(50), &pod(&status, false), false, None);
+    let told = kinds(&observer.on_pod(at(90), &pod(&status, true), false, None));
+    assert!(!told.iter().any(|(kind, _)| *kind == "killing"), "{told:?}");
 }

@@ -16,7 +16,7 @@ impl Pod {
         }
         let Some((_, grace_seconds)) = self.deletion else { return true };
         let pod = self.spec.id;
-        let t0 = self.spec.emitter.emit(Event::Killing { pod });
+        let t0 = self.spec.emitter.emit(Event::Killing { pod, inferred: false });
         let hook = self.spec.workload.lifecycle.pre_stop.is_some();
         let (machine, step) = Termination::begin(t0, grace_seconds, hook, self.spec.kubelet);
         self.termination = Some(machine);

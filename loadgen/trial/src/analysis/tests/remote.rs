@@ -4,7 +4,7 @@ use super::super::testing::{NEW, REUSED, Recording, Stop};
 use crate::event::Event;
 use crate::id::{NodeId, PodId};
 use crate::record::{Class, Record};
-use crate::report::{Arm, PodPhase};
+use crate::report::{Arm, PodPhase, Verdict};
 use crate::routing::Routing;
 
 /// The scene without a word about any node's rules.
@@ -124,4 +124,112 @@ fn agents_are_counted_apart_and_add_up() {
     assert_eq!((other.node.as_str(), other.clock_offset_ns), ("node-1", -5));
     assert_eq!(other.first_failure_ns, Some(3_101_000_000));
     assert_eq!(first.failures_by_class.get("connect-refused"), Some(&1));
+}
+
+/// Agents on these nodes, one after the other.
+fn agents_on(mut recording: Recording, nodes: &[&str]) -> Recording {
+    for (agent, node) in (0..).zip(nodes) {
+        let (clock_offset_ns, clock_uncertainty_ns) = (0, 1_000);
+        let node = (*node).to_owned();
+        recording =
+            recording.event(0, Event::AgentStarted { agent, node, clock_offset_ns, clock_uncertainty_ns });
+    }
+    recording
+}
+
+#[test]
+fn the_detection_floor_is_that_of_the_least_probed_node() {
+    let floor = |nodes: &[&str]| {
+        agents_on(Recording::of(&Stop::default()), nodes).arm_report().detection_floor_ns.unwrap()
+    };
+    let whole = floor(&["node-0"]);
+    assert_eq!(whole, 30_000_000, "3 pods, 300/s");
+    assert_eq!(floor(&["node-0", "node-1"]), 2 * whole);
+    assert_eq!(floor(&["node-0", "node-1", "node-0"]), 3 * whole);
+}
+
+#[test]
+fn a_node_that_no_load_came_from_is_named() {
+    let caveats = |nodes: &[&str]| agents_on(Recording::of(&Stop::default()), nodes).report().run.caveats;
+    let said = caveats(&["node-0"]).join("; ");
+    assert!(said.contains("no load came from node-1") && said.contains("--agents 2"), "{said}");
+    assert!(!caveats(&["node-0", "node-1"]).join("; ").contains("no load came from"));
+    assert!(
+        !caveats(&[]).join("; ").contains("no load came from"),
+        "without agents one node is all there is"
+    );
+}
+
+#[test]
+fn an_agents_clock_is_as_certain_as_it_was_at_the_end() {
+    let drifted = Event::AgentClock { agent: 0, clock_uncertainty_ns: 30_000_000 };
+    let report = agents_on(Recording::of(&Stop::default()), &["node-0"]).event(9_000, drifted).report();
+    assert_eq!(report.arms[0].agents[0].clock_uncertainty_ns, 30_000_000);
+    let said = report.run.caveats.join("; ");
+    assert!(said.contains("times of agent 0 on node-0 are known to ± 30 ms only"), "{said}");
+}
+
+/// What the slice says of each pod, from a moment on.
+fn sliced(mut recording: Recording, at: u64, pods: &[u16], ready: bool) -> Recording {
+    for pod in pods {
+        let pod = PodId(*pod);
+        let said = Event::SliceChanged { pod, ready, serving: ready, terminating: !ready };
+        recording = recording.event(at, said);
+    }
+    recording
+}
+
+#[test]
+fn a_refusal_when_no_slice_names_a_pod_is_not_laid_to_the_pod_that_went() {
+    let refused = |recording: Recording| {
+        recording.failed(NEW, PodId::NONE.0, 3_200, 1, 1, Class::ConnectRefused).arm_report()
+    };
+    let arm = refused(sliced(sliced(unreported(&exits()), 3, &[0, 1, 2], true), 3_100, &[0, 1, 2], false));
+    let failure = &arm.failures[0];
+    assert_eq!((failure.pod.as_deref(), &failure.candidates[..]), (None, &["web-0".to_owned()][..]));
+    assert!(failure.sentence.contains("no endpoint was left"), "{}", failure.sentence);
+    assert!(removals(&arm)[0].is_some_and(|at| at < 3_200), "a reject of the rules reached no pod");
+    // As long as one takes connections it can only have been the pod that was named and gone.
+    let arm = refused(sliced(sliced(unreported(&exits()), 3, &[0, 1, 2], true), 3_100, &[0], false));
+    assert_eq!(arm.failures[0].pod.as_deref(), Some("web-0"));
+}
+
+/// A forced delete: the object goes at once, the process lives on.
+fn forced(exited: Option<u64>) -> Recording {
+    let mut recording = unreported(&Stop { exited: None, gone: None, ..exits() });
+    let exit = || Event::Exited { pod: PodId(0), code: None, signal: None, inferred: true };
+    for timed in &mut recording.events {
+        if let Event::Terminating { grace_seconds, .. } = &mut timed.event {
+            *grace_seconds = 0;
+        }
+    }
+    recording = recording.event(3_002, Event::Gone { pod: PodId(0) });
+    if let Some(at) = exited { recording.event(at, exit()) } else { recording }
+}
+
+#[test]
+fn what_fails_after_a_forced_delete_is_still_that_pods() {
+    for exited in [Some(3_100), None] {
+        let arm = forced(exited).failed(NEW, PodId::NONE.0, 3_050, 30, 1, Class::WaitReset).arm_report();
+        assert_eq!(arm.terminations.bad, 1, "{exited:?}: {:?}", arm.failures[0]);
+        assert_eq!(arm.failures[0].candidates, ["web-0"], "{exited:?}");
+    }
+    // Nobody lives longer than the grace.
+    let arm = forced(None).failed(NEW, PodId::NONE.0, 9_000, 1, 1, Class::WaitReset).arm_report();
+    assert_eq!(arm.terminations.bad, 1, "30 s of grace");
+    let arm = forced(Some(3_100)).failed(NEW, PodId::NONE.0, 3_200, 1, 1, Class::WaitReset).arm_report();
+    assert_eq!(arm.terminations.bad, 0);
+}
+
+#[test]
+fn a_watch_that_was_broken_off_while_a_pod_stopped_is_a_doubt() {
+    let blind = |at| Event::Blind { watch: "pods".into(), for_ns: at };
+    let report = Recording::of(&Stop::default()).event(4_000, blind(500_000_000)).report();
+    assert_eq!(report.verdict, Verdict::Inconclusive);
+    let said = "a watch of the cluster was broken off for 500 ms while web-0 was terminating";
+    assert!(report.reasons.iter().any(|reason| reason.contains(said)), "{:?}", report.reasons);
+    for (at, for_ns) in [(4_000, 20_000_000), (2_500, 500_000_000), (9_000, 500_000_000)] {
+        let report = Recording::of(&Stop::default()).event(at, blind(for_ns)).report();
+        assert_eq!(report.verdict, Verdict::Pass, "{at}: {:?}", report.reasons);
+    }
 }

@@ -1,0 +1,100 @@
+//! What a fold over an arm becomes in the report.
+
+use super::{Arm, Hits, Lane};
+use crate::analysis::attribution::{Attribution, attribute};
+use crate::analysis::cause::Cause;
+use crate::analysis::text;
+use crate::analysis::timeline::PodFacts;
+use crate::record::Record;
+use crate::report::{self, Failure};
+
+impl Arm<'_> {
+    /// The arm's part of the report, without its verdict.
+    pub(in crate::analysis) fn report(&self) -> report::Arm {
+        let disrupted = self.is_disrupted() && self.disrupted_at.is_some();
+        let floor = self.is_disrupted().then(|| self.detection_floor()).flatten();
+        report::Arm {
+            name: self.plan.name.clone(),
+            role: self.plan.role,
+            settings: serde_json::to_value(&self.plan.workload).unwrap_or_default(),
+            load: serde_json::to_value(&self.plan.load).unwrap_or_default(),
+            disruption: serde_json::to_value(&self.plan.disruption).unwrap_or_default(),
+            verdict: report::Verdict::Inconclusive,
+            reasons: vec![],
+            load_started_ns: self.load_started,
+            load_duration_ns: self
+                .load_ended
+                .zip(self.load_started)
+                .map(|(end, start)| end.saturating_sub(start)),
+            first_disruption_ns: self.disrupted_at,
+            requests: self.requests(),
+            lanes: self.lanes.iter().map(Lane::report).collect(),
+            failures_by_class: self.by_class.clone(),
+            failures_by_pod_phase: self.by_phase.clone(),
+            failures_by_routing: self.by_routing.clone(),
+            failures_before_disruption: self.evidence.failed_before + self.evidence.late_before,
+            failures: self.first.values().map(|record| self.failure(record)).collect(),
+            terminations: self.terminations(),
+            rollouts: self.rollouts(disrupted, self.after_disruption > 0),
+            detection_floor_ns: floor,
+            pods: self.pods.iter().map(|(id, pod)| self.pod(pod, self.hits.get(id))).collect(),
+            outages: self.lanes.iter().flat_map(|lane| lane.windows.report(lane.name())).collect(),
+            agents: self.agents.values().cloned().collect(),
+        }
+    }
+
+    fn failure(&self, record: &Record) -> Failure {
+        let found = attribute(&self.pods, self.node(record), record);
+        let lane = self.lanes.get(usize::from(record.lane.0)).map_or("", |lane| lane.name());
+        let Attribution { phase, routing, nearest, .. } = found;
+        let class = if record.class == crate::record::Class::None { "late" } else { record.class.as_str() };
+        Failure {
+            slot: record.slot,
+            lane: lane.to_owned(),
+            agent: record.agent,
+            at_ns: found.seen,
+            intended_ns: record.intended.as_nanos(),
+            class: class.to_owned(),
+            status: (record.status != 0).then_some(record.status),
+            os_code: (record.os_code != 0).then_some(record.os_code),
+            connection: record.conn,
+            nth: record.nth,
+            pod: found.pod.map(|pod| pod.name.clone()),
+            candidates: found
+                .candidates
+                .iter()
+                .filter_map(|id| Some(self.pods.get(id)?.name.clone()))
+                .collect(),
+            pod_phase: phase,
+            routing,
+            nearest_edge: nearest.map(|(edge, _)| edge.to_owned()),
+            margin_ns: nearest.map(|(_, margin)| margin),
+            sentence: text::sentence(record, lane, self.header.agents, &found, Cause::of(record, &found)),
+        }
+    }
+
+    /// One pod's part of the report.
+    fn pod(&self, pod: &PodFacts, hits: Option<&Hits>) -> report::Pod {
+        let hits = hits.copied().unwrap_or_default();
+        let removal =
+            |node: &String| report::EndpointRemoval { node: node.clone(), removed_ns: pod.removed_at(node) };
+        let endpoint = pod.deleted_at().map(|_| self.nodes().iter().map(removal).collect());
+        report::Pod {
+            name: pod.name.clone(),
+            node: pod.node.clone(),
+            timeline: pod.timeline,
+            inferred: pod.inferred.iter().map(|edge| (*edge).to_owned()).collect(),
+            endpoint: endpoint.unwrap_or_default(),
+            main_started_ns: pod.main_started,
+            ready_ns: pod.ready,
+            post_start: pod.post_start,
+            exit: pod.exit,
+            clock_offset_ns: pod.clock_offset,
+            clock_uncertainty_ns: pod.clock_uncertainty,
+            notes: pod.notes.clone(),
+            requests_while_terminating: hits.exposed,
+            failed: hits.failed,
+            late: hits.late,
+        }
+    }
+}
