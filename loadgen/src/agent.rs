@@ -1,6 +1,8 @@
 //! The program that sends load from inside a cluster, told by a controller what and when: see
 //! [`cluster_kube::agent`] for what they say to each other.
 
+// size: one call after the other of a small protocol, over one state.
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -181,18 +183,7 @@ async fn answer(
             let (wall_ns, mono_ns) = (clock::wall_ns(), clock::monotonic_ns());
             json(&Reading { wall_ns, mono_ns })
         }
-        (Method::POST, "/plan") => with(&body, |spoken: Spoken| {
-            if spoken.protocol != PROTOCOL {
-                return Err(format!(
-                    "the image of the agents is of another build (protocol {PROTOCOL}) than this loadgen (protocol {}): \
-                     make both from the same source",
-                    spoken.protocol
-                ));
-            }
-            serde_json::from_slice(&body)
-                .map_err(|error| error.to_string())
-                .and_then(|plan| take(&shared, plan))
-        }),
+        (Method::POST, "/plan") => with(&body, |spoken| planned(&shared, spoken, &body)),
         (Method::POST, "/start") => with(&body, |at| start(&shared, at)),
         (Method::POST, "/stop") => with(&body, |at| stop(&shared, at)),
         (Method::GET, "/progress") => json(&progress(&shared)),
@@ -228,6 +219,18 @@ fn with<T: serde::de::DeserializeOwned>(
         Ok(()) => text(StatusCode::OK, ""),
         Err(reason) => text(StatusCode::BAD_REQUEST, &reason),
     }
+}
+
+/// Reads a plan only of a controller that means the same by it.
+fn planned(shared: &Shared, spoken: Spoken, body: &Bytes) -> Result<(), String> {
+    if spoken.protocol != PROTOCOL {
+        return Err(format!(
+            "the image of the agents is of another build than this loadgen (protocol {PROTOCOL}, not {}): \
+             make both from the same source",
+            spoken.protocol
+        ));
+    }
+    serde_json::from_slice(body).map_err(|error| error.to_string()).and_then(|plan| take(shared, plan))
 }
 
 fn take(shared: &Shared, plan: Plan) -> Result<(), String> {
@@ -396,3 +399,6 @@ fn close(shared: &Shared, open: &mut Vec<Record>) {
         Err(error) => state.error = Some(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

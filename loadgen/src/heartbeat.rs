@@ -46,6 +46,12 @@ impl Heartbeat {
         Ok(Self { stop, thread })
     }
 
+    /// False once its thread has ended.
+    #[must_use]
+    pub fn is_beating(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
     /// Ends it, so that no event comes after the recording's end.
     pub fn stop(self) {
         let _ended = self.stop.try_send(());

@@ -6,7 +6,7 @@ mod common;
 
 use std::net::TcpListener;
 
-use common::{LOADGEN, Scratch, loadgen};
+use common::{LOADGEN, Scratch, command, loadgen};
 
 #[test]
 fn an_unknown_scenario_names_what_is_built_in() {
@@ -164,4 +164,40 @@ fn every_subcommand_helps_and_unknown_flags_are_usage_errors() {
     }
     assert_eq!(loadgen(&["cleanup"]).code, 2, "cleanup wants to be told what");
     assert_eq!(loadgen(&[]).code, 2);
+}
+
+#[cfg(feature = "kube")]
+#[test]
+fn a_flag_for_a_cluster_is_not_passed_over_on_a_local_run() {
+    for (flag, value) in [("--agents", "2"), ("--context", "c"), ("--kubeconfig", "k"), ("--namespace", "n")]
+    {
+        loadgen(&["run", flag, value]).assert_one_line(2, &[flag, "--on kube"]);
+    }
+    loadgen(&["run", "--server-image", "i", "--dry-run"]).assert_one_line(2, &["--server-image"]);
+    // From the environment it means nothing by itself.
+    let ran = command(&["run", "--dry-run"]).env("DRAINPROOF_SERVER_IMAGE", "i").output().unwrap();
+    assert_eq!(ran.status.code(), Some(0));
+}
+
+#[test]
+fn a_dry_run_refuses_what_a_run_would() {
+    let drain = ["run", "--dry-run", "--set", "disruption={drainNode: {}}"];
+    loadgen(&drain).assert_one_line(2, &["drainNode", "--on kube"]);
+}
+
+#[cfg(feature = "kube")]
+#[test]
+fn a_clean_up_says_that_no_cluster_was_looked_at() {
+    let scratch = Scratch::new();
+    let run = |variable: &str| {
+        let mut cleanup = command(&["cleanup", "--run", "no-such-run"]);
+        cleanup.env("KUBECONFIG", variable).env("HOME", scratch.join("nobody")).output().unwrap()
+    };
+    let missing = scratch.join("nowhere");
+    let ran = run(missing.to_str().unwrap());
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert_eq!(ran.status.code(), Some(0), "{said}");
+    assert!(said.contains("on this machine") && said.contains("no cluster was looked at"), "{said}");
+    loadgen(&["cleanup", "--all", "--kubeconfig", missing.to_str().unwrap()])
+        .assert_one_line(5, &["nowhere"]);
 }

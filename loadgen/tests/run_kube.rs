@@ -273,12 +273,13 @@ fn account(kubeconfig: &str, scratch: &Scratch, name: &str, roles: &[&str], obje
         "{objects}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: default}}\n"
     );
     for role in roles {
-        objects += &format!(
+        let binding = format!(
             "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n\
              metadata: {{name: {name}-{role}}}\n\
              roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}\n\
              subjects: [{{kind: ServiceAccount, name: {name}, namespace: default}}]\n"
         );
+        objects.push_str(&binding);
     }
     let file = scratch.write(&format!("{name}.yaml"), objects.as_bytes());
     kubectl(kubeconfig, &["apply", "-f", &file]);
@@ -364,6 +365,25 @@ fn what_kill_nine_left_is_found_by_its_labels() {
         let ran = loadgen(&["report", out.to_str().unwrap(), "--format", "json", "--gate"]);
         assert_ne!(ran.code, 0, "a killed run is never a pass");
     }
+}
+
+#[test]
+fn a_run_whose_agent_is_lost_ends_early_and_is_inconclusive() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let scratch = Scratch::new();
+    let (child, out) = start_long(&kubeconfig, &scratch, "lost", "load-started");
+    let id = run_id(&out);
+    let agents = format!("drainproof/run={id},app.kubernetes.io/name=loadgen");
+    let delete =
+        ["delete", "pod", "-n", &format!("drainproof-{id}"), "-l", &agents, "--grace-period=0", "--force"];
+    kubectl(&kubeconfig, &delete);
+    let begun = clock::monotonic_ns();
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    let took = (clock::monotonic_ns() - begun) / 1_000_000_000;
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(took < 150, "the run was to last for 5 min, and took {took} s more");
+    assert!(ran.stderr.contains("agent loadgen-0"), "{}", ran.stderr);
+    assert_eq!(left(&kubeconfig, &id), "");
 }
 
 #[test]
