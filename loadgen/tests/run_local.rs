@@ -380,7 +380,8 @@ fn after_kill_nine_every_process_is_gone_and_the_recording_is_no_pass() {
     assert!(report["arms"][0]["requests"]["sent"].as_u64().unwrap() > 0, "what was flushed is there");
     let id = report["run"]["id"].as_str().unwrap();
     assert_eq!(marked(id), Vec::<u32>::new());
-    assert_eq!(loadgen(&["cleanup", "--run", id]).stdout, "nothing is left of any run\n");
+    let said = loadgen(&["cleanup", "--run", id]).stdout;
+    assert!(said.starts_with("nothing is left of any run"), "{said}");
 }
 
 #[test]

@@ -178,14 +178,18 @@ async fn checked(arguments: &CheckArgs) -> Result<String, ClusterError> {
 /// may be something on it, and nobody meant it.
 pub(super) fn cleanup(cluster: &ClusterArgs, run: Option<&str>) -> Result<Cleaned, ClusterError> {
     let given = cluster.is_given();
+    let not_looked_at = |why: &str| {
+        let line = format!("no cluster was looked at: {why}");
+        Ok(Cleaned { lines: vec![line], ..Cleaned::default() })
+    };
+    if !given && !Access::is_configured() {
+        return not_looked_at("none is configured (--kubeconfig names one)");
+    }
     let cleaned = super::block_on(async {
         match cluster.access().connect().await {
             Ok(cluster) => cluster.cleanup(run).await,
             Err(error) if given => Err(error),
-            Err(error) => {
-                let line = format!("no cluster was looked at: {error}");
-                Ok(Cleaned { lines: vec![line], ..Cleaned::default() })
-            }
+            Err(error) => not_looked_at(&error.to_string()),
         }
     });
     cleaned

@@ -41,6 +41,14 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Access {
+    /// True if there is a cluster to be found without one being named: what `kubectl` would look at, or a pod's own.
+    #[must_use]
+    pub fn is_configured() -> bool {
+        let set = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
+        let default = set("HOME").is_some_and(|home| PathBuf::from(home).join(".kube/config").exists());
+        default || set("KUBECONFIG").is_some() || set("KUBERNETES_SERVICE_HOST").is_some()
+    }
+
     /// Connects, and asks for the version and the nodes.
     ///
     /// # Errors
