@@ -26,8 +26,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use trial::id::{NodeId, PodId};
 use trial::record::Record;
 use trial::recording::part;
@@ -47,8 +47,10 @@ const PART_EVERY: Duration = Duration::from_secs(2);
 const PART_ROWS: usize = 131_072;
 /// Finished parts that nobody fetches may take so much memory; beyond it rows are lost, and counted.
 const PARTS_BYTES: usize = 192 << 20;
-/// A controller that connects and says nothing is no reason to wait.
-const HEADER_WITHIN: Duration = Duration::from_secs(10);
+/// A body that was begun is there by then.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// Connections at once: a controller has one, and another if the first broke.
+const CONNECTIONS: usize = 16;
 
 /// The agent's state. Locked for moments only.
 type Shared = Arc<Mutex<State>>;
@@ -132,12 +134,14 @@ async fn serve() -> ExitCode {
     };
     let (release, mut released) = watch::channel(false);
     let mut looks = tokio::time::interval(Duration::from_secs(1));
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         tokio::select! {
-            accepted = listener.accept() => if let Ok((stream, _)) = accepted {
+            (accepted, place) = accept(&listener, &places) => if let Ok((stream, _)) = accepted {
                 let (shared, release) = (Arc::clone(&shared), release.clone());
                 let service = service_fn(move |request| answer(Arc::clone(&shared), release.clone(), request));
                 tokio::spawn(async move {
+                    let _place = place;
                     let mut server = http1::Builder::new();
                     server.timer(TokioTimer::new()).header_read_timeout(None);
                     if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
@@ -160,6 +164,20 @@ async fn serve() -> ExitCode {
     }
 }
 
+/// The next connection, once there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (std::io::Result<(TcpStream, SocketAddr)>, Option<OwnedSemaphorePermit>) {
+    let place = Arc::clone(places).acquire_owned().await.ok();
+    let accepted = listener.accept().await;
+    if accepted.is_err() {
+        // No file is left for it: the next moment may have one.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    (accepted, place)
+}
+
 /// Before the first word an agent waits: its controller may be busy with the workload. The Job's deadline bounds it.
 fn is_abandoned(shared: &Shared) -> bool {
     let limit = u64::try_from(ABANDONED_AFTER.as_nanos()).unwrap_or(u64::MAX);
@@ -173,7 +191,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     lock(&shared).heard_ns = Some(clock::monotonic_ns());
     let (head, body) = request.into_parts();
-    let body = match tokio::time::timeout(HEADER_WITHIN, Limited::new(body, BODY_MAX).collect()).await {
+    let body = match tokio::time::timeout(BODY_WITHIN, Limited::new(body, BODY_MAX).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         _ => return Ok(text(StatusCode::BAD_REQUEST, "the body did not arrive")),
     };
@@ -183,7 +201,7 @@ async fn answer(
             let (wall_ns, mono_ns) = (clock::wall_ns(), clock::monotonic_ns());
             json(&Reading { wall_ns, mono_ns })
         }
-        (Method::POST, "/plan") => with(&body, |spoken| planned(&shared, spoken, &body)),
+        (Method::POST, "/plan") => with(&body, |spoken: Spoken| planned(&shared, &spoken, &body)),
         (Method::POST, "/start") => with(&body, |at| start(&shared, at)),
         (Method::POST, "/stop") => with(&body, |at| stop(&shared, at)),
         (Method::GET, "/progress") => json(&progress(&shared)),
@@ -222,12 +240,13 @@ fn with<T: serde::de::DeserializeOwned>(
 }
 
 /// Reads a plan only of a controller that means the same by it.
-fn planned(shared: &Shared, spoken: Spoken, body: &Bytes) -> Result<(), String> {
-    if spoken.protocol != PROTOCOL {
+fn planned(shared: &Shared, spoken: &Spoken, body: &Bytes) -> Result<(), String> {
+    if (spoken.protocol, spoken.source.as_str()) != (PROTOCOL, crate::SOURCE) {
         return Err(format!(
-            "the image of the agents is of another build than this loadgen (protocol {PROTOCOL}, not {}): \
-             make both from the same source",
-            spoken.protocol
+            "the image of the agents is of another build than this loadgen (source {}, not {}): make both from the same \
+             (scripts/image), and load the image on every node",
+            crate::SOURCE,
+            if spoken.source.is_empty() { "unknown" } else { &spoken.source }
         ));
     }
     serde_json::from_slice(body).map_err(|error| error.to_string()).and_then(|plan| take(shared, plan))

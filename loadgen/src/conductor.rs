@@ -194,7 +194,7 @@ impl Conductor {
         let processes = self.processes()?;
         let emitter = Emitter::new(self.clock, ArmId(0), self.recorder.events());
         let heartbeat = Heartbeat::start(self.clock, move |at, for_ns| {
-            emitter.emit_at(at, Event::Stalled { for_ns });
+            emitter.emit_at(at, Event::Stalled { for_ns, agent: None });
         })
         .map_err(|source| RunError::Start { what: "the heartbeat's thread", source })?;
         let max_time = self.max_time;
@@ -345,8 +345,10 @@ async fn close(
     if let Err(error) = swept {
         leftovers.push(error.to_string());
     }
-    if let Ok(finished) = finished {
-        finished?;
-    }
-    Ok(Outcome { stop, error, leftovers })
+    // What could not be recorded is told beside what is left, not instead of it.
+    let unrecorded = match finished {
+        Ok(finished) => finished.err().map(RunError::from),
+        Err(error) => Some(RunError::Start { what: "the end of the recording", source: error.into() }),
+    };
+    Ok(Outcome { stop, error: error.or(unrecorded), leftovers })
 }

@@ -29,3 +29,7 @@ pub mod playback;
 pub mod progress;
 pub mod recorder;
 mod target;
+
+/// A hash of the sources that this was built from: an agent of another build than its controller would measure with
+/// another engine than the report says.
+pub const SOURCE: &str = env!("DRAINPROOF_SOURCE");

@@ -189,12 +189,14 @@ fn a_dry_run_refuses_what_a_run_would() {
 #[test]
 fn a_clean_up_says_that_no_cluster_was_looked_at() {
     let scratch = Scratch::new();
-    let run = |variable: &str| {
-        let mut cleanup = command(&["cleanup", "--run", "no-such-run"]);
-        cleanup.env("KUBECONFIG", variable).env("HOME", scratch.join("nobody")).output().unwrap()
-    };
     let missing = scratch.join("nowhere");
-    let ran = run(missing.to_str().unwrap());
+    let run = |variable: Option<&str>| {
+        let mut cleanup = command(&["cleanup", "--run", "no-such-run"]);
+        cleanup.env_remove("KUBECONFIG").env("HOME", scratch.join("nobody"));
+        cleanup.envs(variable.map(|file| ("KUBECONFIG", file))).output().unwrap()
+    };
+    assert_eq!(run(missing.to_str()).status.code(), Some(5), "one was meant, and was not asked");
+    let ran = run(None);
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
     assert_eq!(ran.status.code(), Some(0), "{said}");
     assert!(said.contains("on this machine") && said.contains("no cluster was looked at"), "{said}");

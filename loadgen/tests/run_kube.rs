@@ -1,9 +1,9 @@
 //! Whole runs on a real cluster. They need one: `DRAINPROOF_KUBECONFIG` names a kubeconfig with all rights on a cluster
-//! that is ours, with our images (`scripts/cluster up`, `scripts/image --load`). Without it nothing is tested here, and
-//! each test says so.
+//! that is ours, with our images (`scripts/cluster up`, `scripts/image --load`). `scripts/test-kube` runs them; elsewhere
+//! they are ignored, and told as that.
 
 #![cfg(feature = "kube")]
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test's way to fail")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
 
 // size: one test a way in which a run on a cluster can go, over the same few helpers.
 mod common;
@@ -17,13 +17,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// The kubeconfig of the cluster, or nothing to test with.
-fn kubeconfig() -> Option<String> {
+/// The kubeconfig of the cluster.
+fn kubeconfig() -> String {
     let found = std::env::var("DRAINPROOF_KUBECONFIG").ok().filter(|path| !path.is_empty());
-    if found.is_none() {
-        eprintln!("skipped: DRAINPROOF_KUBECONFIG names no cluster");
-    }
-    found
+    found.unwrap_or_else(|| panic!("DRAINPROOF_KUBECONFIG names no cluster"))
 }
 
 /// A short rollout of two pods, without control arms.
@@ -94,11 +91,14 @@ fn assert_nothing_left(kubeconfig: &str, run: &Run) {
 }
 
 #[test]
+#[ignore = "needs a cluster"]
 fn a_rollout_with_pre_stop_and_drain_drops_nothing_and_both_flows_are_seen() {
-    let Some(kubeconfig) = kubeconfig() else { return };
+    let kubeconfig = kubeconfig();
     let scratch = Scratch::new();
     let account = published(&kubeconfig, &scratch, None);
-    let run = run(&scratch, "default", &on(&account.kubeconfig, &[]));
+    let judged =
+        ["--set", "control=true", "--set", "load.lateOver=1s", "--set", "limits.detectionFloor=500ms"];
+    let run = run(&scratch, "default", &on(&account.kubeconfig, &judged));
     assert_eq!((run.ran.code, run.verdict()), (0, "pass"), "{}", run.summary());
     assert_eq!((run.count("failed"), run.count("late")), (0, 0));
     assert_eq!(run.trial()["terminations"]["exposed"], 2, "{}", run.trial()["terminations"]);
@@ -127,8 +127,9 @@ fn a_rollout_with_pre_stop_and_drain_drops_nothing_and_both_flows_are_seen() {
 }
 
 #[test]
+#[ignore = "needs a cluster"]
 fn a_server_that_exits_on_sigterm_fails_with_transport_errors_of_terminating_pods() {
-    let Some(kubeconfig) = kubeconfig() else { return };
+    let kubeconfig = kubeconfig();
     let scratch = Scratch::new();
     let exits =
         ["--set", "workload.server.onSigterm=exit", "--set", "workload.lifecycle=null", "--agents", "2"];
@@ -149,6 +150,7 @@ fn a_server_that_exits_on_sigterm_fails_with_transport_errors_of_terminating_pod
         assert!(!named.is_empty(), "nobody's: {failure}");
         assert!(named.iter().all(|pod| deleted.contains(pod)), "not of a deleted pod: {failure}");
     }
+    // One a node, unless another number is asked for.
     let agents = arm["agents"].as_array().unwrap();
     let sum = |field: &str| agents.iter().map(|agent| agent[field].as_u64().unwrap()).sum::<u64>();
     assert_eq!((agents.len(), sum("sent"), sum("failed")), (2, run.count("sent"), run.count("failed")));
@@ -156,8 +158,8 @@ fn a_server_that_exits_on_sigterm_fails_with_transport_errors_of_terminating_pod
 }
 
 /// By an account with just the published role of that disruption.
-fn disrupted(role: &str, disruption: &str, terminations: u64, more: &[&str]) -> Option<Run> {
-    let kubeconfig = kubeconfig()?;
+fn disrupted(role: &str, disruption: &str, terminations: u64, more: &[&str]) -> Run {
+    let kubeconfig = kubeconfig();
     let scratch = Scratch::new();
     let account = published(&kubeconfig, &scratch, Some(role));
     let set = format!("disruption={disruption}");
@@ -167,24 +169,26 @@ fn disrupted(role: &str, disruption: &str, terminations: u64, more: &[&str]) -> 
     assert_eq!((run.ran.code, run.verdict()), (0, "pass"), "{}", run.summary());
     assert_eq!(run.trial()["terminations"]["total"], terminations, "{}", run.summary());
     assert_nothing_left(&kubeconfig, &run);
-    let nodes = kubectl(&kubeconfig, &["get", "nodes", "-o", "jsonpath={.items[*].spec.unschedulable}"]);
-    assert_eq!(nodes, "", "every node is schedulable again");
-    Some(run)
+    run
+}
+
+/// Nodes that take no pods now.
+fn cordoned(kubeconfig: &str) -> String {
+    kubectl(kubeconfig, &["get", "nodes", "-o", "jsonpath={.items[*].spec.unschedulable}"])
 }
 
 #[test]
+#[ignore = "needs a cluster"]
 fn a_deleted_pod_is_replaced() {
-    let Some(run) = disrupted("delete-pods", "{deletePods: {count: 1, gracePeriodSeconds: 20}}", 1, &[])
-    else {
-        return;
-    };
+    let run = disrupted("delete-pods", "{deletePods: {count: 1, gracePeriodSeconds: 20}}", 1, &[]);
     let pod = deleted(&run)[0];
     assert!(!pod["timeline"]["delete_requested_ns"].is_null(), "{pod}");
 }
 
 #[test]
+#[ignore = "needs a cluster"]
 fn a_forced_delete_takes_the_object_at_once() {
-    let Some(run) = disrupted("delete-pods", "{deletePods: {count: 1, force: true}}", 1, &[]) else { return };
+    let run = disrupted("delete-pods", "{deletePods: {count: 1, force: true}}", 1, &[]);
     let timeline = &deleted(&run)[0]["timeline"];
     let took = timeline["gone_ns"].as_u64().unwrap() - timeline["delete_requested_ns"].as_u64().unwrap();
     assert!(took < 2_000_000_000, "gone {took} ns after the request, long before the process: {timeline}");
@@ -194,21 +198,25 @@ fn a_forced_delete_takes_the_object_at_once() {
 }
 
 #[test]
+#[ignore = "needs a cluster"]
 fn an_eviction_is_refused_by_the_budget_first() {
-    let Some(run) = disrupted("evict", "{evict: {count: 1}}", 1, &[]) else { return };
+    let run = disrupted("evict", "{evict: {count: 1}}", 1, &[]);
     let caveats = run.report["run"]["caveats"].to_string();
     assert!(caveats.contains("refused by the budget"), "{caveats}");
 }
 
 #[test]
+#[ignore = "needs a cluster"]
 fn scaling_down_terminates_what_is_too_much() {
     disrupted("scale", "{scale: {to: 1}}", 1, &[]);
 }
 
 #[test]
+#[ignore = "needs a cluster"]
 fn a_drained_node_is_schedulable_again() {
     // The negative control drains a node as well: one after the other.
     disrupted("drain-node", "{drainNode: {}}", 1, &["--set", "control=true"]);
+    assert_eq!(cordoned(&kubeconfig()), "", "every node is schedulable again");
 }
 
 /// One line that says all of these, exit 1, within so many seconds; nothing of ours is there.
@@ -228,8 +236,9 @@ fn refused(kubeconfig: &str, arguments: &[&str], within: u64, says: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs a cluster"]
 fn what_is_wrong_with_the_cluster_is_one_line() {
-    let Some(kubeconfig) = kubeconfig() else { return };
+    let kubeconfig = kubeconfig();
     let scratch = Scratch::new();
     let config = kubectl(&kubeconfig, &["config", "view", "--raw", "-o", "json"]);
     let mut config: Value = serde_json::from_str(&config).unwrap();
@@ -308,8 +317,9 @@ fn published(kubeconfig: &str, scratch: &Scratch, disruption: Option<&str>) -> A
 }
 
 #[test]
+#[ignore = "needs a cluster"]
 fn a_missing_verb_is_named_before_anything_is_touched() {
-    let Some(kubeconfig) = kubeconfig() else { return };
+    let kubeconfig = kubeconfig();
     let scratch = Scratch::new();
     let rules = "[{apiGroups: ['*'], resources: [namespaces, nodes, services, pods/log, pods/portforward, events, jobs, \
                  endpointslices, networkpolicies], verbs: ['*']}, {apiGroups: ['*'], resources: [pods], verbs: [get, list, \
@@ -332,9 +342,11 @@ fn start_long(
     scratch: &Scratch,
     name: &str,
     event: &str,
+    more: &[&str],
 ) -> (std::process::Child, PathBuf) {
     let out = scratch.join(name);
     let mut arguments = on(kubeconfig, &["--set", "settle={before: 1s, after: 5m}"]);
+    arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
     arguments.extend(["--out".to_owned(), out.to_str().unwrap().to_owned()]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let child = command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -349,29 +361,56 @@ fn run_id(out: &std::path::Path) -> String {
 }
 
 #[test]
+#[ignore = "needs a cluster"]
 fn what_kill_nine_left_is_found_by_its_labels() {
-    let Some(kubeconfig) = kubeconfig() else { return };
+    let kubeconfig = kubeconfig();
     let scratch = Scratch::new();
+    let (living, its_files) = start_long(&kubeconfig, &scratch, "living", "load-started", &[]);
     for event in ["pod-created", "load-started", "terminating"] {
-        let (mut child, out) = start_long(&kubeconfig, &scratch, event, event);
+        let (mut child, out) = start_long(&kubeconfig, &scratch, event, event, &[]);
         child.kill().unwrap();
         child.wait().unwrap();
         let id = run_id(&out);
         assert_ne!(left(&kubeconfig, &id), "", "a killed run leaves its namespace");
-        let ran = loadgen(&["cleanup", "--run", &id, "--kubeconfig", &kubeconfig]);
+        // All that are over; others that go on beside this test are spared.
+        let ran = loadgen(&["cleanup", "--all", "--kubeconfig", &kubeconfig]);
         assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
         assert!(ran.stdout.contains("is gone"), "{}", ran.stdout);
         assert_eq!(left(&kubeconfig, &id), "");
         let ran = loadgen(&["report", out.to_str().unwrap(), "--format", "json", "--gate"]);
         assert_ne!(ran.code, 0, "a killed run is never a pass");
     }
+    assert_ne!(left(&kubeconfig, &run_id(&its_files)), "", "a run that goes on keeps what it has");
+    kill(Pid::from_raw(i32::try_from(living.id()).unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(living.wait_with_output().unwrap().status.code(), Some(130));
 }
 
 #[test]
-fn a_run_whose_agent_is_lost_ends_early_and_is_inconclusive() {
-    let Some(kubeconfig) = kubeconfig() else { return };
+#[ignore = "needs a cluster"]
+fn a_cordon_that_kill_nine_left_is_undone_by_its_labels() {
+    let kubeconfig = kubeconfig();
     let scratch = Scratch::new();
-    let (child, out) = start_long(&kubeconfig, &scratch, "lost", "load-started");
+    // The hook holds the node's pod for as long as the test looks.
+    let drain =
+        ["--set", "disruption={drainNode: {}}", "--set", "workload.lifecycle.preStop.sleep.seconds=25"];
+    let (mut child, out) = start_long(&kubeconfig, &scratch, "drain", "terminating", &drain);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let id = run_id(&out);
+    let ours = ["get", "nodes", "-l", &format!("drainproof/run={id}"), "-o", "name"];
+    assert!(kubectl(&kubeconfig, &ours).contains("node/"), "a killed run leaves its cordon");
+    let ran = loadgen(&["cleanup", "--run", &id, "--kubeconfig", &kubeconfig]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("is schedulable again"), "{}", ran.stdout);
+    assert_eq!((kubectl(&kubeconfig, &ours), left(&kubeconfig, &id)), (String::new(), String::new()));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_run_whose_agent_is_lost_ends_early_and_is_inconclusive() {
+    let kubeconfig = kubeconfig();
+    let scratch = Scratch::new();
+    let (child, out) = start_long(&kubeconfig, &scratch, "lost", "load-started", &[]);
     let id = run_id(&out);
     let agents = format!("drainproof/run={id},app.kubernetes.io/name=loadgen");
     let delete =
@@ -387,11 +426,12 @@ fn a_run_whose_agent_is_lost_ends_early_and_is_inconclusive() {
 }
 
 #[test]
+#[ignore = "needs a cluster"]
 fn interrupted_runs_clean_up_and_keep_their_recording() {
-    let Some(kubeconfig) = kubeconfig() else { return };
+    let kubeconfig = kubeconfig();
     let scratch = Scratch::new();
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-        let (mut child, out) = start_long(&kubeconfig, &scratch, signal.as_str(), "terminating");
+        let (mut child, out) = start_long(&kubeconfig, &scratch, signal.as_str(), "terminating", &[]);
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(code));
         assert_eq!(left(&kubeconfig, &run_id(&out)), "");

@@ -186,7 +186,7 @@ fn plan(load: &Load) -> Result<Vec<LanePlan>, EngineError> {
         }
         Ok(LanePlan {
             id: LaneId(u8::try_from(index).map_err(|_| EngineError::Lanes { count })?),
-            template: Template::new(&load.request, lane)?,
+            template: Template::new(&load.request, lane, &load.target)?,
             expected: load.request.expect_status,
             timeout: load.timeout,
             settings: lane.clone(),

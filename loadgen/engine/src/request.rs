@@ -6,7 +6,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCO
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
-use trial::settings::{Lane, LaneKind, Request as RequestSettings};
+use trial::settings::{Lane, LaneKind, Request as RequestSettings, Target};
 
 use crate::error::EngineError;
 
@@ -29,7 +29,7 @@ enum Body {
 
 impl Template {
     /// Validates what the user gave.
-    pub(crate) fn new(settings: &RequestSettings, lane: &Lane) -> Result<Self, EngineError> {
+    pub(crate) fn new(settings: &RequestSettings, lane: &Lane, target: &Target) -> Result<Self, EngineError> {
         let method = match lane.kind {
             LaneKind::Post => Method::POST,
             _ => Method::from_bytes(settings.method.as_bytes())
@@ -42,7 +42,11 @@ impl Template {
             (None, LaneKind::Post) => Body::Slot,
             (None, _) => Body::None,
         };
-        let headers = headers_of(settings, lane, &body)?;
+        let mut headers = headers_of(settings, lane, &body)?;
+        // Whoever routes by names, an ingress for one, is to see the name that was meant.
+        if let (Some(host), false) = (host_of(target), headers.contains_key(HOST)) {
+            headers.insert(HOST, host);
+        }
         Ok(Self { method, uri: Uri::from(path), headers, body })
     }
 
@@ -64,6 +68,14 @@ impl Template {
         }
         (request, body)
     }
+}
+
+/// Host and port as they stand in the target's URL.
+fn host_of(target: &Target) -> Option<HeaderValue> {
+    let Target::Url(url) = target else { return None };
+    let authority = url.split_once("://")?.1.split('/').next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    HeaderValue::from_str(host).ok()
 }
 
 fn headers_of(settings: &RequestSettings, lane: &Lane, body: &Body) -> Result<HeaderMap, EngineError> {
@@ -118,7 +130,7 @@ mod tests {
 
     fn build(settings: &RequestSettings, kind: LaneKind, delay: Duration) -> Request<Full<Bytes>> {
         let host = HeaderValue::from_static("127.0.0.1:80");
-        Template::new(settings, &lane(kind, delay)).expect("valid").build(7, &host).0
+        Template::new(settings, &lane(kind, delay), &Target::Service).expect("valid").build(7, &host).0
     }
 
     #[test]
@@ -134,9 +146,22 @@ mod tests {
         assert_eq!(slow.headers()[headers::DELAY_MS], "2500");
         assert!(!slow.headers().contains_key("connection"));
 
-        let post = Template::new(&plain, &lane(LaneKind::Post, Duration::ZERO)).expect("valid");
+        let post =
+            Template::new(&plain, &lane(LaneKind::Post, Duration::ZERO), &Target::Service).expect("valid");
         let (request, body) = post.build(7, &HeaderValue::from_static("h"));
         assert_eq!((request.method(), body.as_ref()), (&Method::POST, b"drainproof slot 7\n".as_ref()));
+    }
+
+    #[test]
+    fn a_url_gives_its_own_host_and_keeps_its_password() {
+        let target = Target::Url("http://me:secret@shop.example:8080".to_owned());
+        let lane = lane(LaneKind::Reused, Duration::ZERO);
+        let host = HeaderValue::from_static("127.0.0.1:80");
+        let built = Template::new(&settings(&[]), &lane, &target).expect("valid").build(7, &host).0;
+        assert_eq!(built.headers()["host"], "shop.example:8080");
+        let given = settings(&[("Host", "other.example")]);
+        let built = Template::new(&given, &lane, &target).expect("valid").build(7, &host).0;
+        assert_eq!(built.headers()["host"], "other.example");
     }
 
     #[test]
@@ -148,8 +173,9 @@ mod tests {
     #[test]
     fn what_is_not_http_is_refused_before_the_run() {
         let reused = lane(LaneKind::Reused, Duration::ZERO);
-        let error =
-            |settings: &RequestSettings| Template::new(settings, &reused).expect_err("invalid").to_string();
+        let error = |settings: &RequestSettings| {
+            Template::new(settings, &reused, &Target::Service).expect_err("invalid").to_string()
+        };
         assert_eq!(error(&settings(&[("a b", "c")])), "header `a b` cannot be sent: not a header name");
         assert_eq!(error(&settings(&[("a", "c\n")])), "header `a` cannot be sent: not a header value");
         assert_eq!(

@@ -8,22 +8,23 @@ fn plan(target: &str) -> Plan {
         Scenario::parse("x", yaml).unwrap().plan(&Overrides::default(), 1).unwrap().arms.remove(0).load;
     let epoch_mono_ns = i64::try_from(clock::monotonic_ns()).unwrap();
     let target = target.to_owned();
-    Plan { protocol: PROTOCOL, load, seed: 1, agent: 3, node: 0, target, sticky: true, epoch_mono_ns }
+    let source = crate::SOURCE.to_owned();
+    Plan { protocol: PROTOCOL, source, load, seed: 1, agent: 3, node: 0, target, sticky: true, epoch_mono_ns }
 }
 
 fn sent(shared: &Shared, plan: &serde_json::Value) -> Result<(), String> {
     let body = Bytes::from(plan.to_string());
-    planned(shared, serde_json::from_slice(&body).unwrap(), &body)
+    planned(shared, &serde_json::from_slice(&body).unwrap(), &body)
 }
 
 #[test]
 fn a_plan_of_another_build_is_refused_whatever_it_holds() {
     let shared = Shared::default();
     let mut other = serde_json::to_value(plan("127.0.0.1:1")).unwrap();
-    other["protocol"] = (PROTOCOL + 1).into();
+    other["source"] = "another".into();
     other["whatever"] = true.into();
     assert!(sent(&shared, &other).unwrap_err().contains("another build"));
-    assert!(sent(&shared, &serde_json::json!({"load": {}})).unwrap_err().contains("not 0"));
+    assert!(sent(&shared, &serde_json::json!({"load": {}})).unwrap_err().contains("not unknown"));
     assert!(lock(&shared).plan.is_none());
 }
 

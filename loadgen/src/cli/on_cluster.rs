@@ -1,5 +1,6 @@
 //! Flags of everything that talks to a cluster, and `loadgen check`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,11 +12,14 @@ use cluster_kube::objects::Images;
 use cluster_kube::{Access, preflight};
 use trial::plan::Plan;
 
-use crate::conductor::remote::{Place, namespace_of};
+use crate::conductor::remote::Place;
 use crate::exit_code::ExitCode;
 
 /// Agents of an arm: their numbers are a byte in each record.
 const MOST_AGENTS: i64 = 100;
+
+/// Each node's rules are tested by an agent of its own, as long as that leaves each a rate that shows something.
+const USUAL_AGENTS: u32 = 4;
 
 /// Which cluster.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -47,7 +51,7 @@ pub struct RunArgs {
     /// Kube: the namespace that the run makes and takes away; by default drainproof- and the run's id
     #[arg(long, value_name = "NS")]
     namespace: Option<String>,
-    /// Kube: so many agents send the load, spread over the nodes [default: 1]
+    /// Kube: so many agents send the load, spread over the nodes; by default one a node, and 4 at most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_AGENTS))]
     agents: Option<u32>,
     #[command(flatten)]
@@ -87,6 +91,13 @@ impl ImageArgs {
 }
 
 impl RunArgs {
+    /// The flags that name the cluster, for a command that is to look at the same.
+    pub(super) fn which(&self) -> String {
+        let context = self.cluster.context.iter().map(|context| format!(" --context {context}"));
+        let file = self.cluster.kubeconfig.iter().map(|file| format!(" --kubeconfig {}", file.display()));
+        context.chain(file).collect()
+    }
+
     /// A flag that was given and means something on a cluster only.
     pub(super) fn given(&self) -> Option<&'static str> {
         let flags = [
@@ -109,14 +120,16 @@ impl RunArgs {
     ) -> Result<Place, ClusterError> {
         let cluster = self.cluster.access().connect().await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| format!("drainproof-{run}"));
-        for (index, arm) in plan.arms.iter().enumerate() {
+        for arm in &plan.arms {
             cluster.knows(&arm.workload)?;
-            let arm_number = u16::try_from(index).unwrap_or(u16::MAX);
-            cluster.check(&preflight::needs(&arm.disruption), &namespace_of(&namespace, arm_number)).await?;
         }
-        let (images, agents) = (self.images.images(), self.agents.unwrap_or(1));
-        let (clocks, drains) = (Clocks::new(clock, anchor), Arc::default());
-        Ok(Place { cluster, namespace, images, agents, clocks, drains })
+        // None of the namespaces is there yet, so what is permitted in one is permitted in all.
+        let needs: BTreeSet<_> = plan.arms.iter().flat_map(|arm| preflight::needs(&arm.disruption)).collect();
+        cluster.check(&needs.into_iter().collect::<Vec<_>>(), &namespace).await?;
+        let nodes = u32::try_from(cluster.nodes.len()).unwrap_or(u32::MAX);
+        let (images, agents) = (self.images.images(), self.agents.unwrap_or(nodes.clamp(1, USUAL_AGENTS)));
+        let (clocks, turns) = (Clocks::new(clock, anchor), Arc::default());
+        Ok(Place { cluster, namespace, images, agents, clocks, turns })
     }
 }
 
@@ -177,7 +190,8 @@ async fn checked(arguments: &CheckArgs) -> Result<String, ClusterError> {
 /// Undoes what runs left on a cluster. Where none was named, and none that is found by itself answers, that is said: there
 /// may be something on it, and nobody meant it.
 pub(super) fn cleanup(cluster: &ClusterArgs, run: Option<&str>) -> Result<Cleaned, ClusterError> {
-    let given = cluster.is_given();
+    let in_environment = std::env::var_os("KUBECONFIG").is_some_and(|file| !file.is_empty());
+    let given = cluster.is_given() || in_environment;
     let not_looked_at = |why: &str| {
         let line = format!("no cluster was looked at: {why}");
         Ok(Cleaned { lines: vec![line], ..Cleaned::default() })

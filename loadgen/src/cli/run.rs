@@ -143,13 +143,17 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         discard(&out, fresh);
         super::complain(&error);
     }
-    tell_leftovers(&leftovers).unwrap_or(ExitCode::CouldNotRun)
+    tell_leftovers(arguments, &leftovers).unwrap_or(ExitCode::CouldNotRun)
 }
 
 /// What is left has to be taken away by somebody: its code goes before any other.
-fn tell_leftovers(leftovers: &[String]) -> Option<ExitCode> {
+fn tell_leftovers(arguments: &Args, leftovers: &[String]) -> Option<ExitCode> {
+    #[cfg(feature = "kube")]
+    let which = arguments.kube.which();
+    #[cfg(not(feature = "kube"))]
+    let which = "";
     for leftover in leftovers {
-        super::complain(&format!("{leftover}; `loadgen cleanup --all` tries again"));
+        super::complain(&format!("{leftover}; `loadgen cleanup --all{which}` tries again"));
     }
     (!leftovers.is_empty()).then_some(ExitCode::CleanupIncomplete)
 }
@@ -351,9 +355,13 @@ fn signals(run: String) -> std::io::Result<watch::Receiver<Stop>> {
 
 /// The report comes from the recording, by the same path as `loadgen report` takes.
 fn conclude(arguments: &Args, out: &Path, stop: Stop, leftovers: &[String]) -> ExitCode {
+    let left = tell_leftovers(arguments, leftovers);
     let report = match playback::report(out) {
         Ok(report) => report,
-        Err(error) => return super::fail(&error),
+        Err(error) => {
+            let code = super::fail(&error);
+            return left.unwrap_or(code);
+        }
     };
     let file = out.join("report.json");
     if let Err(error) = recorder::replace(&file, reports::json(&report).as_bytes()) {
@@ -364,7 +372,7 @@ fn conclude(arguments: &Args, out: &Path, stop: Stop, leftovers: &[String]) -> E
         Format::Text => super::print(&format!("{rendered}\nReport and recording: {}\n", out.display())),
         Format::Json => super::print(&rendered),
     };
-    if let Some(code) = tell_leftovers(leftovers) {
+    if let Some(code) = left {
         return code;
     }
     match stop {

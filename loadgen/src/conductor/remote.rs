@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::Emitter;
-use cluster_kube::agent::{self, AgentError};
+use cluster_kube::agent::{self, Agent, AgentError};
 use cluster_kube::clocks::Clocks;
 use cluster_kube::objects::{Images, Owner};
 use cluster_kube::{KubeCluster, Settings};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use trial::event::Event;
 use trial::id::ArmId;
 use trial::plan::Arm;
@@ -25,13 +26,13 @@ use fleet::Fleet;
 
 /// From the last preparation to the first slot: time enough to reach the agents.
 const LEAD: Duration = Duration::from_millis(500);
-/// They are told one after the other.
-const LEAD_EACH: Duration = Duration::from_millis(100);
 
 /// What a reader must know of times on a cluster.
-pub(super) const CAVEATS: [&str; 2] = [
+pub(super) const CAVEATS: [&str; 3] = [
     "kube backend: a node's rules cannot be read from outside: that a node stopped sending new connections to a pod is \
      told by the last one that reached it, and is known as finely as new connections follow one another on one pod",
+    "kube backend: the arms share the nodes' kube-proxies; they are disrupted one after the other, but that one is set up \
+     or taken away while another is disrupted may delay a node's rules by up to a second",
     "kube backend: exits are told by the pod's own last word where it gives one, else by the first sign of them within \
      the second that the kubelet names",
 ];
@@ -49,8 +50,8 @@ pub struct Place {
     pub agents: u32,
     /// The nodes' clocks, which all arms share.
     pub clocks: Clocks,
-    /// Held by the arm that drains a node.
-    pub drains: Arc<tokio::sync::Mutex<()>>,
+    /// Held by the arm that is disrupted.
+    pub turns: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Place {
@@ -87,7 +88,7 @@ pub(super) fn settings(shared: &Shared, place: &Place, id: ArmId, arm: &Arm, emi
         clocks: place.clocks.clone(),
         max_time: conductor.max_time,
         seed: shared.arm_seed(id),
-        drains: Arc::clone(&place.drains),
+        turns: Arc::clone(&place.turns),
     }
 }
 
@@ -114,27 +115,20 @@ impl Drive for KubeCluster {
                 reason,
             })?,
         };
-        let mut agents = self.take_agents();
+        let agents = self.take_agents();
         let total = u32::try_from(agents.len()).unwrap_or(1).max(1);
-        for agent in &mut agents {
-            let stranger = |what: &str| RunError::Agent {
-                arm: name(),
-                message: format!("agent {} runs on {}, {what}; start the run again", agent.pod, agent.node),
-            };
-            let clock = agent.clock().ok_or_else(|| stranger("whose clocks are not known"))?;
-            let node = self.node_number(&agent.node);
-            let node = node.ok_or_else(|| stranger("a node that took no pods when the run began"))?;
-            let plan = agent::Plan {
-                protocol: agent::PROTOCOL,
-                load: agent::share(&arm.load, u32::from(agent.number), total),
-                seed: shared.arm_seed(id).wrapping_add(u64::from(agent.number)),
-                agent: agent.number,
-                node,
-                target: target.clone(),
-                sticky: arm.load.target == Target::Service,
-                epoch_mono_ns: clock.epoch_mono_ns(),
-            };
-            agent.plan(&plan).await.map_err(lost)?;
+        let planning = shared.conductor.clock.now();
+        let mut planned = Vec::new();
+        for agent in agents {
+            planned.push((plan_for(self, shared, id, arm, &agent, (&target, total))?, agent));
+        }
+        let told = stream::iter(planned)
+            .map(|(plan, mut agent)| async move { agent.plan(&plan).await.map(|()| agent) })
+            .buffered(agent::AT_ONCE)
+            .try_collect();
+        let agents: Vec<Agent> = told.await.map_err(lost)?;
+        for agent in &agents {
+            let Some(clock) = agent.clock() else { continue };
             emitter.emit(Event::AgentStarted {
                 agent: agent.number,
                 node: agent.node.clone(),
@@ -142,16 +136,53 @@ impl Drive for KubeCluster {
                 clock_uncertainty_ns: clock.uncertainty_ns,
             });
         }
-        let start = shared.conductor.clock.now() + LEAD + LEAD_EACH * total;
+        // Telling them to start takes as long as telling them their plans did.
+        let took = shared.conductor.clock.now().saturating_since(planning);
+        let start = shared.conductor.clock.now() + LEAD + took * 2;
         let gap = shortest_gap(arm) / total;
-        for agent in &mut agents {
-            // Side by side they keep the spacing that one alone would have.
-            agent.start(start + gap * u32::from(agent.number)).await.map_err(lost)?;
-        }
+        let started = stream::iter(agents)
+            .map(|mut agent| async move {
+                // Side by side they keep the spacing that one alone would have.
+                let at = start + gap * u32::from(agent.number);
+                agent.start(at).await.map(|()| agent)
+            })
+            .buffered(agent::AT_ONCE)
+            .try_collect();
+        let agents: Vec<Agent> = started.await.map_err(lost)?;
         let clocks = self.clocks();
         let fleet = Fleet::new(agents, &arm.load, (&self.pod_names(), &clocks), &rows.sender, &emitter);
         Ok(Driven { start, load: Load::Fleet(fleet) })
     }
+}
+
+/// What one agent is to do.
+fn plan_for(
+    cluster: &KubeCluster,
+    shared: &Shared,
+    id: ArmId,
+    arm: &Arm,
+    agent: &Agent,
+    (target, total): (&str, u32),
+) -> Result<agent::Plan, RunError> {
+    let stranger = |what: &str| RunError::Agent {
+        arm: arm.name.clone(),
+        message: format!("agent {} runs on {}, {what}", agent.pod, agent.node),
+    };
+    let clock = agent.clock().ok_or_else(|| stranger("whose clocks are not known"))?;
+    let node = cluster.node_number(&agent.node).ok_or_else(|| {
+        stranger("which took no pods when the run began, or is not among the first 255 nodes: run it again, or with fewer agents")
+    })?;
+    Ok(agent::Plan {
+        protocol: agent::PROTOCOL,
+        source: crate::SOURCE.to_owned(),
+        load: agent::share(&arm.load, u32::from(agent.number), total),
+        seed: shared.arm_seed(id).wrapping_add(u64::from(agent.number)),
+        agent: agent.number,
+        node,
+        target: target.to_owned(),
+        sticky: arm.load.target == Target::Service,
+        epoch_mono_ns: clock.epoch_mono_ns(),
+    })
 }
 
 fn shortest_gap(arm: &Arm) -> Duration {

@@ -59,11 +59,14 @@ impl<'a> Analysis<'a> {
         let mut sorted: Vec<&TimedEvent> = events.iter().collect();
         // Stable: events of one moment stay in the order of their lines.
         sorted.sort_by_key(|event| event.at_ns);
-        let stalls: Vec<_> = sorted.iter().filter_map(|timed| stall(timed)).collect();
+        let stalls: Vec<_> = sorted.iter().filter_map(|timed| Some((timed.arm, stall(timed)?))).collect();
         let arm = |(index, plan)| {
             let own: Vec<_> =
                 sorted.iter().copied().filter(|event| usize::from(event.arm.0) == index).collect();
-            Arm::new(plan, header, &own, stalls.clone())
+            let of_it = |(arm, stall): &(ArmId, Standstill)| {
+                (stall.agent.is_none() || usize::from(arm.0) == index).then_some(*stall)
+            };
+            Arm::new(plan, header, &own, stalls.iter().filter_map(of_it).collect())
         };
         Self {
             header,
@@ -169,11 +172,20 @@ fn run(header: &Header, duration_ns: Option<u64>, caveats: Vec<String>) -> repor
     }
 }
 
-/// From when to when the measuring process stood still; it tells once it goes on.
-fn stall(timed: &TimedEvent) -> Option<(u64, u64)> {
+/// From when to when a process stood still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standstill {
+    from: u64,
+    to: u64,
+    /// The agent's number; `None` for the measuring process itself.
+    agent: Option<u8>,
+}
+
+/// It tells once it goes on.
+fn stall(timed: &TimedEvent) -> Option<Standstill> {
     let to = timed.at_ns.as_nanos();
     match timed.event {
-        Event::Stalled { for_ns } => Some((to.saturating_sub(for_ns), to)),
+        Event::Stalled { for_ns, agent } => Some(Standstill { from: to.saturating_sub(for_ns), to, agent }),
         _ => None,
     }
 }

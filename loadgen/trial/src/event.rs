@@ -144,8 +144,13 @@ pub enum Event {
     Warning { pod: Option<PodId>, reason: String, message: String },
     /// Something a reader of the report should know: of a pod, or of the run.
     Note { pod: Option<PodId>, text: String },
-    /// The measuring process stood still for so long, until now: load, emulation and clocks of all arms with it.
-    Stalled { for_ns: u64 },
+    /// A process stood still for so long, until now: an agent, and its load with it; else the measuring process, and
+    /// with it whatever it does itself, for all arms.
+    Stalled {
+        for_ns: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<u8>,
+    },
     /// A watch of the cluster was broken off for so long, until now: what happened meanwhile was seen late, or not at
     /// all.
     Blind { watch: String, for_ns: u64 },

@@ -37,8 +37,12 @@ pub struct Evidence {
     pub unnamed: bool,
     /// Of the measuring process, under load, while pods were terminating.
     pub stalls: Vec<Stall>,
-    /// Of a watch of the cluster, the same.
+    /// Of what watches the cluster, the same.
     pub blind: Vec<Stall>,
+    /// Agents sent the load, not this process.
+    pub remote: bool,
+    /// Which nodes the load came from, where it did not come from all.
+    pub probed_nodes: Option<String>,
     pub failed_before: u64,
     pub late_before: u64,
     pub late_in_lag_before: u64,
@@ -183,7 +187,7 @@ fn judge_trial(
         (false, _) => Verdict::Fail,
         (true, false) => Verdict::Inconclusive,
         (true, true) => {
-            reasons.push(bounded(arm, plan));
+            reasons.push(bounded(arm, evidence, plan));
             if planned.role == Role::Trial && !plan.expect.timeline.is_empty() {
                 let expected = counted(plan.expect.timeline.len() as u64, "expected interval");
                 reasons.push(format!("{expected} held on every terminated pod"));
@@ -247,7 +251,7 @@ fn allowed(allowed: Allowed) -> String {
 }
 
 /// Rule 4: what a pass says.
-fn bounded(arm: &Arm, plan: &Plan) -> String {
+fn bounded(arm: &Arm, evidence: &Evidence, plan: &Plan) -> String {
     let (requests, terminations) = (arm.requests, arm.terminations);
     let accepted = if requests.failed > 0 { ", as accepted" } else { "" };
     let late = if requests.late > 0 { format!(", {} late", count(requests.late)) } else { String::new() };
@@ -256,7 +260,9 @@ fn bounded(arm: &Arm, plan: &Plan) -> String {
         _ => format!(" over {}", counted(terminations.exposed, "exposed termination")),
     };
     let (failed, sent) = (count(requests.failed), counted(requests.sent, "request"));
-    let text = format!("{failed} of {sent} failed{accepted}{late}{over}");
+    let from =
+        evidence.probed_nodes.as_ref().map_or(String::new(), |nodes| format!(", as seen from {nodes}"));
+    let text = format!("{failed} of {sent} failed{accepted}{late}{over}{from}");
     let mut limits = Vec::new();
     // A bound of one says nothing.
     if let Some(rate) = terminations.rate_upper_95.filter(|rate| *rate < 0.999) {

@@ -38,6 +38,8 @@ const CALL: Duration = Duration::from_secs(20);
 /// Calls that fail are repeated so often: a broken forward must not lose a recording.
 const TRIES: u32 = 4;
 const TRY_AGAIN: Duration = Duration::from_millis(250);
+/// So many agents are talked to side by side.
+pub const AT_ONCE: usize = 16;
 
 /// What both sides say to each other. An agent of another build, which an image may well hold, refuses a plan.
 pub const PROTOCOL: u32 = 2;
@@ -47,6 +49,8 @@ pub const PROTOCOL: u32 = 2;
 pub struct Plan {
     /// [`PROTOCOL`] of the controller.
     pub protocol: u32,
+    /// What the controller was built from: an engine that was built from anything else measures something else.
+    pub source: String,
     /// This agent's share of the load, credentials and all.
     pub load: Load,
     /// For its random choices.
@@ -64,11 +68,14 @@ pub struct Plan {
 }
 
 /// The part of a plan that every build understands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Spoken {
     /// [`PROTOCOL`] of the controller; the first had none.
     #[serde(default)]
     pub protocol: u32,
+    /// What it was built from.
+    #[serde(default)]
+    pub source: String,
 }
 
 /// An instant on the agent's monotonic clock.

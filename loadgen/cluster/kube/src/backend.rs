@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::cluster::{ClusterError, Emitter};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -20,12 +21,12 @@ use trial::id::PodId;
 use trial::plan::Arm;
 use trial::settings::{Disruption, Handler, Program};
 
-use crate::agent::Agent;
+use crate::agent::{AT_ONCE, Agent, AgentError};
 use crate::clocks::Clocks;
 use crate::connect::{Cluster, call, code};
 use crate::objects::{self, Images, ManifestError, Owner};
 use crate::observe::View;
-use crate::readiness::{cannot_start, is_running};
+use crate::readiness::{cannot_start, is_running, why_not_running};
 use crate::wait::{self, Look};
 use crate::watch::{self, Views, Watcher};
 
@@ -60,8 +61,9 @@ pub struct Settings {
     pub max_time: Duration,
     /// Decides which pods are taken away.
     pub seed: u64,
-    /// Held by the arm that drains a node: the arms of a run share the nodes, and one after the other can have them.
-    pub drains: Arc<Mutex<()>>,
+    /// Held by the arm that is disrupted: the arms of a run share the nodes and their kube-proxies, where the changes of
+    /// one would delay those of another.
+    pub turns: Arc<Mutex<()>>,
 }
 
 /// One arm's workload on a cluster.
@@ -237,7 +239,7 @@ impl KubeCluster {
 
     /// Pods that could be deleted: Ready, and not on their way out.
     pub(crate) fn available(&self) -> Vec<View> {
-        self.views().into_values().filter(|view| view.ready && !view.terminating && !view.gone).collect()
+        self.views().into_values().filter(View::is_available).collect()
     }
 
     /// The agents' pods once they run, by their index.
@@ -248,26 +250,32 @@ impl KubeCluster {
         let mut agents = wait::until(limit, || async move {
             let listed = call("look for the agents", pods.list(selector)).await?;
             let mut running = Vec::new();
+            let mut why = String::new();
             for pod in &listed {
-                if let Some(problem) = cannot_start(pod) {
-                    return Err(ClusterError::Backend(format!("agent {}: {problem}", pod.name_any())));
+                if let Some(message) = cannot_start(pod) {
+                    return Err(ClusterError::Start { pod: pod.name_any(), message });
                 }
                 if is_running(pod) {
                     running.push(self.agent(pod));
+                } else if let Some(reason) = why_not_running(pod) {
+                    why = format!(" ({}: {reason})", pod.name_any());
                 }
             }
             if running.len() >= wanted {
                 return Ok(Look::Met(running));
             }
-            Ok(Look::NotYet(format!("{} of {wanted} agents run", running.len())))
+            if listed.items.len() < wanted {
+                why = format!(" ({} of their pods were made)", listed.items.len());
+            }
+            Ok(Look::NotYet(format!("{} of {wanted} agents run{why}", running.len())))
         })
         .await?;
         agents.sort_by_key(|agent| agent.number);
-        for agent in &mut agents {
-            let learnt = agent.learn(&self.settings.clocks).await;
-            learnt.map_err(|error| ClusterError::Backend(error.to_string()))?;
-        }
-        Ok(agents)
+        let learnt = stream::iter(agents)
+            .map(|mut agent| async { agent.learn(&self.settings.clocks).await.map(|_| agent) })
+            .buffered(AT_ONCE)
+            .try_collect();
+        learnt.await.map_err(|error: AgentError| ClusterError::Backend(error.to_string()))
     }
 
     fn agent(&self, pod: &Pod) -> Agent {
@@ -343,31 +351,30 @@ impl ::cluster::Cluster for KubeCluster {
     }
 
     async fn disrupt(&mut self, disruption: &Disruption) -> Result<(), ClusterError> {
-        let drains = Arc::clone(&self.settings.drains);
-        let _node = match disruption {
-            Disruption::DrainNode => Some(drains.lock().await),
-            _ => None,
-        };
+        let turns = Arc::clone(&self.settings.turns);
+        let _turn = turns.lock().await;
         self.settings.emitter.emit(Event::DisruptionStarted { kind: disruption.as_str().to_owned() });
         self.act(disruption).await?;
-        self.until_settled().await?;
+        self.until_settled(disruption.grace_seconds()).await?;
         if matches!(disruption, Disruption::DeletePods { force: true, .. }) {
             self.until_ended().await;
         }
+        self.watcher.tell_blind(&self.settings.emitter);
         self.settings.emitter.emit(Event::DisruptionEnded);
         Ok(())
     }
 
     async fn teardown(mut self) -> Result<(), ClusterError> {
         let cluster = self.settings.cluster.clone();
+        let run = self.settings.owner.run.clone();
         let uncordoned = match self.cordoned.take() {
-            Some(node) => cluster.uncordon(&node).await,
+            Some(node) => cluster.uncordon(&node, &run).await,
             None => Ok(()),
         };
         let namespace = self.settings.owner.namespace.clone();
         let created = self.created;
         drop(self);
-        let deleted = if created { cluster.delete_namespace(&namespace).await } else { Ok(()) };
+        let deleted = if created { cluster.delete_namespace(&namespace, &run).await } else { Ok(()) };
         let left: Vec<String> = [uncordoned, deleted]
             .into_iter()
             .filter_map(|result| match result.err()? {

@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -57,16 +57,16 @@ impl Cluster {
         // What cannot be undone keeps nobody from undoing the rest.
         match self.cordoned(run).await {
             Ok(nodes) => {
-                for (node, _) in nodes.iter().filter(|(_, of)| !live.contains(of)) {
+                for (node, of) in nodes.iter().filter(|(_, of)| !live.contains(of)) {
                     let done =
-                        self.uncordon(node).await.map(|()| format!("node {node} is schedulable again"));
+                        self.uncordon(node, of).await.map(|()| format!("node {node} is schedulable again"));
                     cleaned.take(done);
                 }
             }
             Err(error) => cleaned.take(Err(error)),
         }
-        for (name, _) in &left {
-            if let Err(error) = self.begin_deletion(name).await {
+        for (name, run) in &left {
+            if let Err(error) = self.begin_deletion(name, run).await {
                 cleaned.take(Err(error));
             }
         }
@@ -114,13 +114,16 @@ impl Cluster {
         Ok(found)
     }
 
-    /// Deletes a namespace of ours and waits until it is gone.
-    pub(crate) async fn delete_namespace(&self, name: &str) -> Result<(), ClusterError> {
-        self.begin_deletion(name).await?;
-        self.until_gone(name).await
+    /// Deletes the namespace of a run and waits until it is gone. One that is somebody else's is not touched.
+    pub(crate) async fn delete_namespace(&self, name: &str, run: &str) -> Result<(), ClusterError> {
+        if self.begin_deletion(name, run).await? { self.until_gone(name).await } else { Ok(()) }
     }
 
-    async fn begin_deletion(&self, name: &str) -> Result<(), ClusterError> {
+    /// True if there is one of that run: only its label says so, whatever the name.
+    async fn begin_deletion(&self, name: &str, run: &str) -> Result<bool, ClusterError> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let found = call("look at the namespace", namespaces.get_opt(name)).await?;
+        let Some(found) = found.filter(|found| run_of(found) == run) else { return Ok(false) };
         // What makes pods goes first, then the pods: left to the namespace's own deletion they would take their full
         // grace, one after the other.
         let now = DeleteParams::background();
@@ -132,15 +135,19 @@ impl Cluster {
         ];
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), name);
         let soon = DeleteParams::default().grace_period(LAST_GRACE_SECONDS);
-        let pods = absent_is_fine(pods.delete_collection(&soon, &ListParams::default())).await;
+        let ours = ListParams::default().labels(&objects::run_selector(Some(run)));
+        let pods = absent_is_fine(pods.delete_collection(&soon, &ours)).await;
         // Those only make it fast; this is asked for whatever became of them.
         for result in faster.into_iter().chain([pods]) {
             if let Err(error) = result {
                 tracing::debug!("namespace {name}: {error}");
             }
         }
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        absent_is_fine(namespaces.delete(name, &DeleteParams::default())).await
+        // This very one: not another that came to bear its name.
+        let preconditions = Preconditions { uid: found.uid(), resource_version: None };
+        let this = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        absent_is_fine(namespaces.delete(name, &this)).await?;
+        Ok(true)
     }
 
     async fn until_gone(&self, name: &str) -> Result<(), ClusterError> {
@@ -159,20 +166,19 @@ impl Cluster {
     async fn cordoned(&self, run: Option<&str>) -> Result<Vec<(String, String)>, ClusterError> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let selector = &run.map_or_else(|| objects::RUN.to_owned(), |run| format!("{}={run}", objects::RUN));
-        let listed =
-            tokio::time::timeout(CALL_TIMEOUT, nodes.list(&ListParams::default().labels(selector))).await;
-        match listed {
-            Ok(Ok(found)) => Ok(found.iter().map(|node| (node.name_any(), run_of(node))).collect()),
-            // Who may not list nodes cannot have cordoned one.
-            Ok(Err(error)) if code(&error) == Some(403) => Ok(Vec::new()),
-            Ok(Err(error)) => Err(crate::connect::failed("list nodes", &error)),
-            Err(_) => Err(ClusterError::Backend("failed to list nodes: no answer in time".to_owned())),
-        }
+        let parameters = ListParams::default().labels(selector);
+        let listed = nodes.list(&parameters);
+        let found = call("look for nodes that a run has cordoned", listed).await?;
+        Ok(found.iter().map(|node| (node.name_any(), run_of(node))).collect())
     }
 
-    /// Takes a cordon of ours away, and the labels that told whose it was.
-    pub(crate) async fn uncordon(&self, node: &str) -> Result<(), ClusterError> {
+    /// Takes the cordon of a run away, and the labels that told whose it was. Without those it is not the run's.
+    pub(crate) async fn uncordon(&self, node: &str, run: &str) -> Result<(), ClusterError> {
         let nodes: Api<Node> = Api::all(self.client.clone());
+        let found = call(&format!("look at node {node}"), nodes.get(node)).await?;
+        if run_of(&found) != run {
+            return Ok(());
+        }
         let labels = json!({objects::RUN: null, objects::ARM: null});
         let patch = json!({"metadata": {"labels": labels}, "spec": {"unschedulable": null}});
         let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));

@@ -70,7 +70,9 @@ impl NodeClock {
     /// since, and the later exchange has its own uncertainty.
     #[must_use]
     pub fn uncertainty_by(&self, later: &Self) -> u64 {
-        let drift = self.mono_to_run_ns.abs_diff(later.mono_to_run_ns);
+        let mono = self.mono_to_run_ns.abs_diff(later.mono_to_run_ns);
+        // The kubelet's events go by its wall clock, which may be set while a run goes on.
+        let drift = mono.max(self.wall_to_run_ns.abs_diff(later.wall_to_run_ns));
         self.uncertainty_ns.max(drift.saturating_add(later.uncertainty_ns))
     }
 
@@ -96,8 +98,11 @@ pub struct Clocks {
     pub clock: Clock,
     /// Its anchor in wall time.
     pub anchor: Anchor,
-    nodes: Arc<Mutex<BTreeMap<String, NodeClock>>>,
+    nodes: Arc<Mutex<BTreeMap<String, (Stamp, NodeClock)>>>,
 }
+
+/// Two clocks that nobody steers differ by some ten millionths; twice that is added to what an old exchange found.
+const DRIFT_PER_MILLION: u64 = 100;
 
 impl Clocks {
     /// Nothing is known yet.
@@ -109,14 +114,20 @@ impl Clocks {
     /// The clocks of a node.
     #[must_use]
     pub fn of(&self, node: &str) -> Option<NodeClock> {
-        self.nodes.lock().ok()?.get(node).copied()
+        self.nodes.lock().ok()?.get(node).map(|(_, clock)| *clock)
     }
 
-    /// Takes what was found, if it is better than what was known.
+    /// Takes what was found, if it is better than what was known, which gets worse with time.
     pub fn learn(&self, node: &str, found: NodeClock) {
+        let now = self.clock.now();
         if let Ok(mut nodes) = self.nodes.lock() {
-            let best = found.better(nodes.get(node).copied());
-            nodes.insert(node.to_owned(), best);
+            let worth = |(at, known): &(Stamp, NodeClock)| {
+                let age = u64::try_from(now.saturating_since(*at).as_nanos()).unwrap_or(u64::MAX);
+                known.uncertainty_ns.saturating_add(age / 1_000_000 * DRIFT_PER_MILLION)
+            };
+            if nodes.get(node).is_none_or(|known| found.uncertainty_ns <= worth(known)) {
+                nodes.insert(node.to_owned(), (now, found));
+            }
         }
     }
 
@@ -156,10 +167,13 @@ mod tests {
     fn a_clock_that_drifted_is_as_uncertain_as_it_drifted() {
         let anchor = Anchor { wall_ns: 0, mono_ns: 0 };
         let begun = NodeClock::from_exchange(anchor, stamp(0), Reading { wall_ns: 0, mono_ns: 0 }, stamp(2));
-        let reading = Reading { wall_ns: 0, mono_ns: 1_007_000_000 };
+        let reading = Reading { wall_ns: 1_001_000_000, mono_ns: 1_007_000_000 };
         let later = NodeClock::from_exchange(anchor, stamp(1_000), reading, stamp(1_004));
         assert_eq!(begun.uncertainty_by(&begun), 1_000_000);
         assert_eq!(begun.uncertainty_by(&later), 8_000_000, "6 ms apart, give or take 2 ms");
+        let reading = Reading { wall_ns: 501_000_000, mono_ns: 1_001_000_000 };
+        let set = NodeClock::from_exchange(anchor, stamp(1_000), reading, stamp(1_004));
+        assert!(begun.uncertainty_by(&set) > 490_000_000, "its wall clock was set back");
     }
 
     #[test]

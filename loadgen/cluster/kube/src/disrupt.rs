@@ -5,8 +5,8 @@ use std::time::Duration;
 use ::cluster::ClusterError;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::Api;
 use kube::api::{DeleteParams, EvictParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use trial::event::Event;
@@ -18,6 +18,7 @@ use crate::backend::KubeCluster;
 use crate::connect::{CALL_TIMEOUT, call, code, failed};
 use crate::objects;
 use crate::observe::View;
+use crate::watch::Views;
 
 /// How soon an eviction that was refused is asked for again, as `kubectl drain` does after five.
 const EVICT_AGAIN: Duration = Duration::from_secs(1);
@@ -45,7 +46,7 @@ impl KubeCluster {
                     }
                     self.delete_one(&parameters).await?;
                 }
-                Ok(())
+                self.until_complete(self.ready_timeout, None).await
             }
             Disruption::Evict { count } => self.evict(*count).await,
             Disruption::Scale { to } => self.scale(*to).await,
@@ -69,8 +70,11 @@ impl KubeCluster {
         self.views().into_iter().find(|(_, known)| known.name == view.name).map(|(id, _)| id)
     }
 
-    /// The victim: any pod that serves.
-    fn victim(&mut self) -> Result<View, ClusterError> {
+    /// The victim: any pod that serves, once one does.
+    async fn victim(&mut self) -> Result<View, ClusterError> {
+        let mut views = self.watcher.views.clone();
+        let one = |views: &Views| views.values().any(View::is_available);
+        let _met = timeout(self.ready_timeout, views.wait_for(one)).await;
         self.random
             .choice(self.available())
             .ok_or_else(|| ClusterError::Backend("no pod is ready that could be taken away".to_owned()))
@@ -83,24 +87,24 @@ impl KubeCluster {
     }
 
     async fn delete_one(&mut self, parameters: &DeleteParams) -> Result<(), ClusterError> {
-        let victim = self.victim()?;
+        let victim = self.victim().await?;
         let pods: Api<Pod> = self.api();
         self.deletion_was_requested(&victim, self.settings.emitter.clock().now());
         call(&format!("delete pod {}", victim.name), pods.delete(&victim.name, parameters)).await?;
-        self.until_replaced(&victim).await
+        self.until_leaving(&victim).await
     }
 
-    /// Waits until the pod is on its way out and another serves in its place.
-    async fn until_replaced(&self, victim: &View) -> Result<(), ClusterError> {
-        let deadline = Instant::now() + self.ready_timeout;
-        while self.available().iter().any(|view| view.name == victim.name) {
-            if Instant::now() >= deadline {
-                let last_state = format!("pod {} was deleted and still serves", victim.name);
-                return Err(ClusterError::NotReady { timeout: self.ready_timeout, last_state });
-            }
-            sleep(Duration::from_millis(20)).await;
+    /// Waits until the pod is seen to be on its way out. What takes its place is not waited for: deletes that come one
+    /// upon the other are the scenario's to ask for.
+    async fn until_leaving(&self, victim: &View) -> Result<(), ClusterError> {
+        let mut views = self.watcher.views.clone();
+        let leaving =
+            |views: &Views| !views.values().any(|view| view.name == victim.name && view.is_available());
+        if matches!(timeout(self.ready_timeout, views.wait_for(leaving)).await, Ok(Ok(_))) {
+            return Ok(());
         }
-        self.until_complete(self.ready_timeout, None).await
+        let limit = self.ready_timeout;
+        Err(ClusterError::Backend(format!("pod {} was deleted {limit:?} ago and still serves", victim.name)))
     }
 
     /// Evicts pods one after the other, as a drain does: first asks with a budget that refuses, to see the refusal.
@@ -110,16 +114,16 @@ impl KubeCluster {
         let spec = budget.spec.get_or_insert_default();
         let permitted = spec.max_unavailable.replace(zero());
         self.apply(&budget).await?;
-        let refused = self.victim()?;
+        let refused = self.victim().await?;
         self.until_refused(&refused).await?;
         budget.spec.get_or_insert_default().max_unavailable = permitted;
         self.apply(&budget).await?;
         for _ in 0..count {
-            let victim = self.victim()?;
+            let victim = self.victim().await?;
             self.evict_one(&victim).await?;
-            self.until_replaced(&victim).await?;
+            self.until_leaving(&victim).await?;
         }
-        Ok(())
+        self.until_complete(self.ready_timeout, None).await
     }
 
     /// The budget is enforced once its controller has counted.
@@ -138,8 +142,10 @@ impl KubeCluster {
                 }
                 Ok(()) if Instant::now() < deadline => sleep(EVICT_AGAIN / 4).await,
                 Ok(()) => {
-                    let last_state = "a budget of no unavailable pod did not refuse an eviction".to_owned();
-                    return Err(ClusterError::NotReady { timeout: self.ready_timeout, last_state });
+                    let limit = self.ready_timeout;
+                    let text =
+                        format!("a budget of no unavailable pod did not refuse an eviction within {limit:?}");
+                    return Err(ClusterError::Backend(text));
                 }
                 Err(error) => return Err(failed("ask for an eviction", &error)),
             }
@@ -189,22 +195,31 @@ impl KubeCluster {
             .ok_or_else(|| ClusterError::Backend("no pod is ready whose node could be drained".to_owned()))?;
         self.cordon(&node).await?;
         for view in available.iter().filter(|view| view.node == node) {
+            // As `kubectl drain` does: all at once, and only a budget of the user's could refuse.
             self.evict_one(view).await?;
-            self.until_replaced(view).await?;
         }
-        self.settings.cluster.uncordon(&node).await?;
+        for view in available.iter().filter(|view| view.node == node) {
+            self.until_leaving(view).await?;
+        }
+        self.until_complete(self.ready_timeout, None).await?;
+        self.settings.cluster.uncordon(&node, &self.settings.owner.run).await?;
         self.cordoned = None;
         Ok(())
     }
 
     async fn cordon(&mut self, node: &str) -> Result<(), ClusterError> {
-        let nodes: Api<Node> = Api::all(self.settings.cluster.client.clone());
+        let nodes: Api<Node> = Api::all(self.settings.cluster.once.clone());
         let owner = &self.settings.owner;
         // A node is somebody else's object: of its labels only those are touched that nobody else has.
         let labels = json!({objects::RUN: owner.run, objects::ARM: owner.arm.to_string()});
         for _ in 0..CORDON_TRIES {
             let found = call(&format!("look at node {node}"), nodes.get(node)).await?;
-            let seen = found.metadata.resource_version;
+            let seen = found.metadata.resource_version.clone();
+            if self.cordoned.is_some() && found.labels().get(objects::RUN) == Some(&owner.run) {
+                // Granted, though the answer did not come.
+                return Ok(());
+            }
+            self.cordoned = None;
             if found.spec.and_then(|spec| spec.unschedulable) == Some(true) {
                 let text = format!("node {node} is cordoned already: not ours to drain");
                 return Err(ClusterError::Backend(text));
@@ -217,10 +232,11 @@ impl KubeCluster {
             let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
             match timeout(CALL_TIMEOUT, nodes.patch(node, &parameters, &patch)).await {
                 Ok(Ok(_)) => return Ok(()),
-                // The node's own reports change it as well.
-                Ok(Err(error)) if code(&error) == Some(409) => self.cordoned = None,
+                // The node's own reports change it as well; and what was not answered may have been done.
+                Ok(Err(error))
+                    if !code(&error).is_some_and(|code| code != 409 && (400..500).contains(&code)) => {}
                 Ok(Err(error)) => return Err(failed(&format!("cordon node {node}"), &error)),
-                Err(_) => break,
+                Err(_) => {}
             }
         }
         Err(ClusterError::Backend(format!(

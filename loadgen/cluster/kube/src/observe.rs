@@ -47,8 +47,18 @@ pub struct View {
     pub in_slice: bool,
     /// Its container has ended, as its status or the end of its log says.
     pub ended: bool,
+    /// Why no node takes it, as the scheduler says it.
+    pub unscheduled: Option<String>,
     /// Why its container does not run, as the kubelet says it.
     pub waiting: Option<(String, String)>,
+}
+
+impl View {
+    /// Ready, and not on its way out.
+    #[must_use]
+    pub const fn is_available(&self) -> bool {
+        self.ready && !self.terminating && !self.gone
+    }
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +122,7 @@ impl Observer {
         known.view.name = pod.metadata.name.clone().unwrap_or_default();
         known.view.template = template;
         known.view.node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        known.view.unscheduled = crate::readiness::unscheduled(pod);
         let terminating = pod.metadata.deletion_timestamp.is_some();
         let status = pod.status.as_ref();
         let address = status.and_then(|status| status.pod_ip.clone()).unwrap_or_default();

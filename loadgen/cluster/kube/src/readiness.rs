@@ -31,18 +31,19 @@ impl KubeCluster {
             match look {
                 Ok(Look::Met(())) => break,
                 Ok(Look::NotYet(last_state)) => {
-                    if timeout(deadline.saturating_duration_since(Instant::now()), views.changed())
-                        .await
-                        .is_err()
-                    {
-                        let last_state = self.explain(last_state).await;
-                        return Err(ClusterError::NotReady { timeout: limit, last_state });
+                    match timeout(deadline.saturating_duration_since(Instant::now()), views.changed()).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => return Err(ClusterError::Backend("the watches have ended".to_owned())),
+                        Err(_) => {
+                            let last_state = self.explain(last_state).await;
+                            return Err(ClusterError::NotReady { timeout: limit, last_state });
+                        }
                     }
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.until_observed(limit).await
+        self.until_observed(deadline.saturating_duration_since(Instant::now())).await
     }
 
     /// The controllers agree: what `kubectl rollout status` waits for.
@@ -69,9 +70,10 @@ impl KubeCluster {
     }
 
     /// Waits until every terminating pod is gone: only then the disruption is over.
-    pub(crate) async fn until_settled(&self) -> Result<(), ClusterError> {
+    pub(crate) async fn until_settled(&self, requested_grace: Option<u64>) -> Result<(), ClusterError> {
         let mut views = self.watcher.views.clone();
-        let grace = self.settings.arm.workload.termination_grace_period_seconds;
+        let grace =
+            self.settings.arm.workload.termination_grace_period_seconds.max(requested_grace.unwrap_or(0));
         // Each pod's end is bounded by its own grace, and what the kubelet needs beyond.
         let limit = Duration::from_secs(grace) + Duration::from_secs(90);
         let over = |views: &Views| views.values().all(|view| !view.terminating || view.gone);
@@ -84,8 +86,10 @@ impl KubeCluster {
             .filter(|view| view.terminating && !view.gone)
             .map(|view| view.name.clone())
             .collect();
-        let last_state = format!("still terminating: {}", left.join(", "));
-        Err(ClusterError::NotReady { timeout: limit, last_state })
+        Err(ClusterError::Backend(format!(
+            "still terminating {limit:?} after the last was deleted, whose grace was {grace} s: {}",
+            left.join(", ")
+        )))
     }
 
     /// Waits until what a forced delete left running has ended: its object is gone, but not its process, which has its
@@ -120,7 +124,7 @@ fn look(views: &Views, replicas: usize, before: Option<&str>) -> Result<Look<()>
         live.iter().find(|view| view.waiting.as_ref().is_some_and(|(reason, _)| is_hopeless(reason)))
     {
         let (reason, message) = view.waiting.clone().unwrap_or_default();
-        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        let message = one_line(&message);
         return Err(ClusterError::Start { pod: view.name.clone(), message: format!("{reason}: {message}") });
     }
     let fit: Vec<&&View> = live
@@ -132,8 +136,12 @@ fn look(views: &Views, replicas: usize, before: Option<&str>) -> Result<Look<()>
     }
     let unready = live.iter().filter(|view| !view.ready || !view.in_slice).map(|view| {
         let why = match &view.waiting {
-            Some((reason, _)) => reason.clone(),
-            None if view.node.is_empty() => "not scheduled".to_owned(),
+            Some((reason, message)) if message.is_empty() => reason.clone(),
+            Some((reason, message)) => format!("{reason}: {}", one_line(message)),
+            None if view.node.is_empty() => match &view.unscheduled {
+                Some(message) => format!("not scheduled: {}", one_line(message)),
+                None => "not scheduled".to_owned(),
+            },
             None if !view.started => "not started".to_owned(),
             None if !view.ready => "running, not Ready".to_owned(),
             None => "Ready, not in the slices".to_owned(),
@@ -145,18 +153,32 @@ fn look(views: &Views, replicas: usize, before: Option<&str>) -> Result<Look<()>
     Ok(Look::NotYet(format!("{} of {replicas} pods are ready{state}", fit.len())))
 }
 
-/// Reasons that do not go away by waiting. `ErrImagePull` is left out: a registry may answer the next time.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Reasons that do not go away by waiting. Pulls and starts that back off are left out: the next may go well, and the
+/// limit of the wait is the user's.
 fn is_hopeless(reason: &str) -> bool {
-    matches!(
-        reason,
-        "ErrImageNeverPull"
-            | "ImagePullBackOff"
-            | "InvalidImageName"
-            | "CreateContainerConfigError"
-            | "CreateContainerError"
-            | "CrashLoopBackOff"
-            | "RunContainerError"
-    )
+    matches!(reason, "ErrImageNeverPull" | "InvalidImageName" | "CreateContainerConfigError")
+}
+
+/// What the cluster says of a pod that is not there yet.
+pub(crate) fn why_not_running(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let container = status.container_statuses.iter().flatten().next();
+    if let Some(waiting) = container.and_then(|one| one.state.clone()?.waiting) {
+        let (reason, message) = (waiting.reason.unwrap_or_default(), waiting.message.unwrap_or_default());
+        return Some(if message.is_empty() { reason } else { format!("{reason}: {}", one_line(&message)) });
+    }
+    unscheduled(pod).map(|message| one_line(&message))
+}
+
+/// Why no node takes it.
+pub(crate) fn unscheduled(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let condition = conditions.iter().find(|one| one.type_ == "PodScheduled" && one.status == "False")?;
+    condition.message.clone().or_else(|| condition.reason.clone())
 }
 
 pub(crate) fn cannot_start(pod: &Pod) -> Option<String> {
@@ -167,7 +189,7 @@ pub(crate) fn cannot_start(pod: &Pod) -> Option<String> {
     }
     let waiting = state.waiting?;
     let reason = waiting.reason.unwrap_or_default();
-    let message = waiting.message.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = one_line(&waiting.message.unwrap_or_default());
     is_hopeless(&reason).then(|| format!("{reason}: {message}"))
 }
 

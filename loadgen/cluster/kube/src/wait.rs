@@ -15,19 +15,22 @@ pub(crate) enum Look<T> {
     NotYet(String),
 }
 
-/// Looks until the condition is met, `look` fails, or the time is over.
+/// Looks until the condition is met, it can never be, or the time is over. A call that fails is no more than a look that
+/// saw nothing.
 pub(crate) async fn until<T, F>(limit: Duration, mut look: impl FnMut() -> F) -> Result<T, ClusterError>
 where
     F: Future<Output = Result<Look<T>, ClusterError>>,
 {
     let deadline = Instant::now() + limit;
     loop {
-        match look().await? {
-            Look::Met(value) => return Ok(value),
-            Look::NotYet(last_state) if Instant::now() >= deadline => {
+        let over = Instant::now() >= deadline;
+        match look().await {
+            Ok(Look::Met(value)) => return Ok(value),
+            Ok(Look::NotYet(last_state)) if over => {
                 return Err(ClusterError::NotReady { timeout: limit, last_state });
             }
-            Look::NotYet(_) => sleep(EVERY).await,
+            Err(error) if over || !matches!(error, ClusterError::Backend(_)) => return Err(error),
+            Ok(Look::NotYet(_)) | Err(_) => sleep(EVERY).await,
         }
     }
 }

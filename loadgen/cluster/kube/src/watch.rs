@@ -2,43 +2,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
-use std::time::Duration;
 
 use ::cluster::Emitter;
-use bytes::Bytes;
-use contract::clock::Reading;
-use futures_util::{AsyncBufReadExt, Stream, StreamExt, TryStreamExt};
-use hyper::{Method, StatusCode};
+use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Event as CoreEvent, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::LogParams;
 use kube::runtime::watcher;
 use kube::runtime::{WatchStreamExt, watcher::Event as Watched};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
 use trial::event::Event;
 use trial::id::PodId;
 use trial::time::Stamp;
 
-use crate::clocks::{Clocks, EXCHANGES};
-use crate::connect;
-use crate::forward::{Forward, ForwardError};
+use crate::clocks::Clocks;
 use crate::objects::{self, Owner};
 use crate::observe::{Observer, Timed, View};
 
 /// Things from logs that may wait.
 const QUEUE: usize = 1_024;
-/// A pod whose container has just started may not listen yet.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
-const ASKS: u32 = 50;
-/// One exchange of clocks.
-const EXCHANGE: Duration = Duration::from_secs(3);
-/// A longer line of a pod's log is not read.
-const LINE_MAX: usize = 64 << 10;
-/// Where a log's stream broke, it is opened again so often.
-const REOPEN: u32 = 20;
+/// The API server ends a watch after so long, and a new one goes on where it was: a connection that died without a word
+/// is noticed soon.
+const WATCH_SECONDS: u32 = 30;
+
+mod log;
+
+use log::Follower;
+pub(crate) use log::read_clock;
 
 /// The state of an arm's pods, for whoever waits for one.
 pub(crate) type Views = BTreeMap<PodId, View>;
@@ -60,8 +51,12 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Watcher {
     pub(crate) views: watch::Receiver<Views>,
+    broken: watch::Receiver<Broken>,
     task: JoinHandle<()>,
 }
+
+/// Watches that are broken off, and since when.
+type Broken = BTreeMap<&'static str, Stamp>;
 
 impl Drop for Watcher {
     fn drop(&mut self) {
@@ -78,8 +73,17 @@ enum Said {
 impl Watcher {
     pub(crate) fn start(settings: Settings) -> Self {
         let (sender, views) = watch::channel(Views::new());
-        let task = tokio::spawn(Watching::new(settings, sender).run());
-        Self { views, task }
+        let (breaks, broken) = watch::channel(Broken::new());
+        let task = tokio::spawn(Watching::new(settings, sender, breaks).run());
+        Self { views, broken, task }
+    }
+
+    /// Tells of watches that are broken off even now: one that never comes back would leave no word of it.
+    pub(crate) fn tell_blind(&self, emitter: &Emitter) {
+        let now = emitter.clock().now();
+        for (watch, since) in self.broken.borrow().iter() {
+            emitter.emit_at(now, blind(watch, *since, now));
+        }
     }
 }
 
@@ -95,12 +99,16 @@ struct Watching {
     listed: Vec<String>,
     /// The same of slices.
     slices_listed: Vec<String>,
-    /// Watches that are broken off, and since when.
-    broken: BTreeMap<&'static str, Stamp>,
+    broken: watch::Sender<Broken>,
+}
+
+fn blind(watch: &str, since: Stamp, now: Stamp) -> Event {
+    let for_ns = u64::try_from(now.saturating_since(since).as_nanos()).unwrap_or(u64::MAX);
+    Event::Blind { watch: watch.to_owned(), for_ns }
 }
 
 impl Watching {
-    fn new(settings: Settings, views: watch::Sender<Views>) -> Self {
+    fn new(settings: Settings, views: watch::Sender<Views>, broken: watch::Sender<Broken>) -> Self {
         let (said, inbox) = mpsc::channel(QUEUE);
         let observer = Observer::new(settings.sleeps);
         Self {
@@ -113,16 +121,17 @@ impl Watching {
             inbox,
             listed: Vec::new(),
             slices_listed: Vec::new(),
-            broken: BTreeMap::new(),
+            broken,
         }
     }
 
     async fn run(mut self) {
         let namespace = &self.settings.owner.namespace;
-        let web = watcher::Config::default().labels(&objects::web_selector(&self.settings.owner));
+        let config = || watcher::Config::default().timeout(WATCH_SECONDS);
+        let web = config().labels(&objects::web_selector(&self.settings.owner));
         let slices = format!("kubernetes.io/service-name={}", objects::WEB);
-        let slices = watcher::Config::default().labels(&slices);
-        let about_pods = watcher::Config::default().fields("involvedObject.kind=Pod");
+        let slices = config().labels(&slices);
+        let about_pods = config().fields("involvedObject.kind=Pod");
         let client = || self.settings.client.clone();
         let mut pods = pin!(lasting(watcher(Api::<Pod>::namespaced(client(), namespace), web)));
         let mut slices =
@@ -167,15 +176,21 @@ impl Watching {
         match item {
             Err(error) => {
                 tracing::debug!("the watch of {watch} broke and begins anew: {error}");
-                self.broken.entry(watch).or_insert(now);
+                self.broken.send_modify(|broken| {
+                    broken.entry(watch).or_insert(now);
+                });
                 None
             }
             // A new list is complete only at its end.
             Ok(change @ (Watched::Init | Watched::InitApply(_))) => Some(change),
             Ok(change) => {
-                if let Some(since) = self.broken.remove(watch) {
-                    let for_ns = u64::try_from(now.saturating_since(since).as_nanos()).unwrap_or(u64::MAX);
-                    self.emit(vec![(now, Event::Blind { watch: watch.to_owned(), for_ns })]);
+                let mut since = None;
+                self.broken.send_if_modified(|broken| {
+                    since = broken.remove(watch);
+                    since.is_some()
+                });
+                if let Some(since) = since {
+                    self.emit(vec![(now, blind(watch, since, now))]);
                 }
                 Some(change)
             }
@@ -265,108 +280,4 @@ where
     K: kube::Resource + Clone + Send + 'static,
 {
     watch.default_backoff()
-}
-
-/// Reads one pod's log to its end.
-struct Follower {
-    settings: Settings,
-    said: mpsc::Sender<Said>,
-    id: PodId,
-    view: View,
-}
-
-impl Follower {
-    fn pods(&self) -> Api<Pod> {
-        Api::namespaced(self.settings.client.clone(), &self.settings.owner.namespace)
-    }
-
-    async fn run(self) {
-        // Its lines are placed by its node's clocks, so those come first.
-        if self.settings.own_server && self.settings.clocks.of(&self.view.node).is_none() {
-            self.ask_for_the_clocks().await;
-        }
-        let _over = self.said.send(Said::ClockKnown(self.id, self.view.node.clone())).await;
-        let mut last = None;
-        for _ in 0..REOPEN {
-            match self.read(&mut last).await {
-                // A log also ends when it is rotated, or when the API server goes away.
-                Ok(()) if self.has_ended().await => break,
-                Ok(()) => {}
-                Err(error) => tracing::debug!("the log of {} broke off: {error}", self.view.name),
-            }
-            sleep(ASK_AGAIN).await;
-        }
-        let _over = self.said.send(Said::LogEnded(self.id, self.settings.emitter.clock().now())).await;
-    }
-
-    async fn ask_for_the_clocks(&self) {
-        let mut forward = Forward::new(self.pods(), &self.view.name, objects::SERVER_PORT, EXCHANGE);
-        for _ in 0..ASKS {
-            match learn(&self.settings.clocks, &self.view.node, &mut forward).await {
-                Ok(()) => return,
-                Err(error) => tracing::debug!("the clocks of {}: {error}", self.view.name),
-            }
-            sleep(ASK_AGAIN).await;
-        }
-    }
-
-    /// False if a container of the pod is known to run, or to be about to.
-    async fn has_ended(&self) -> bool {
-        let found = connect::call("look at a pod", self.pods().get_opt(&self.view.name)).await;
-        let Ok(Some(pod)) = found else { return true };
-        let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
-        let state = statuses.into_iter().next().and_then(|status| status.state).unwrap_or_default();
-        state.terminated.is_some()
-    }
-
-    /// Reads to the end; what is not later than `last` had been read before it broke off.
-    async fn read(&self, last: &mut Option<jiff::Timestamp>) -> Result<(), String> {
-        let parameters = LogParams { follow: true, timestamps: true, ..LogParams::default() };
-        let log = self.pods().log_stream(&self.view.name, &parameters).await;
-        let log = match log {
-            Ok(log) => log,
-            // The pod, or its container, is no more.
-            Err(error) if connect::code(&error) == Some(404) => return Ok(()),
-            Err(error) => return Err(connect::line(&error)),
-        };
-        let mut lines = pin!(log.lines());
-        while let Some(line) = lines.try_next().await.map_err(|error| error.to_string())? {
-            // The runtime's own stamp comes first: it tells what was read already, whatever became of the file.
-            let (written, text) = line.split_once(' ').unwrap_or(("", &line));
-            let written = written.parse::<jiff::Timestamp>().ok();
-            if written.is_some() && written <= *last {
-                continue;
-            }
-            *last = written.or(*last);
-            if text.len() > LINE_MAX {
-                continue;
-            }
-            let at = self.settings.emitter.clock().now();
-            let said = Said::Line(self.id, self.view.node.clone(), at, text.to_owned());
-            if self.said.send(said).await.is_err() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Exchanges clocks with a pod on a node.
-async fn learn(clocks: &Clocks, node: &str, forward: &mut Forward) -> Result<(), ForwardError> {
-    for _ in 0..EXCHANGES {
-        let ask = async {
-            let (status, body) = forward.ask(Method::GET, objects::CLOCK_PATH, Bytes::new()).await?;
-            read_clock(status, &body)
-        };
-        clocks.learn(node, clocks.exchange(ask).await?);
-    }
-    Ok(())
-}
-
-pub(crate) fn read_clock(status: StatusCode, body: &Bytes) -> Result<Reading, ForwardError> {
-    let message = String::from_utf8_lossy(body).into_owned();
-    match serde_json::from_slice(body) {
-        Ok(reading) if status == StatusCode::OK => Ok(reading),
-        _ => Err(ForwardError::Refused { status, message }),
-    }
 }

@@ -29,6 +29,8 @@ const ASK_AT_THE_END: Duration = Duration::from_millis(50);
 const LAST_PART_WITHIN: Duration = Duration::from_secs(30);
 /// A pod that answers was Ready, and the news of that is under way at least.
 const NEWS_WITHIN: Duration = Duration::from_secs(5);
+/// As many rows as the engine hands over at once.
+const CHUNK_ROWS: usize = 1_024;
 /// A pod that no watch has seen. The analysis counts its records, and the run is not whole.
 const STRANGER: PodId = PodId(PodId::NONE.0 - 1);
 
@@ -245,9 +247,11 @@ impl Pump {
             let records = self.decode(bytes).await?;
             self.fetched += records.len() as u64;
             let rows = self.rows.clone();
-            // The channel's bound holds the agent's rows back here, not the runtime.
-            let handed = tokio::task::spawn_blocking(move || rows.send(records)).await;
-            if !matches!(handed, Ok(Ok(()))) {
+            // The channel's bound, which counts chunks, holds the agent's rows back here, not the runtime.
+            let handed = tokio::task::spawn_blocking(move || {
+                records.chunks(CHUNK_ROWS).all(|chunk| rows.send(chunk.to_vec()).is_ok())
+            });
+            if !handed.await.unwrap_or(false) {
                 return Err(PumpError::Unwritten(self.agent.pod.clone()));
             }
         }
@@ -280,7 +284,8 @@ impl Pump {
     fn summary(&self, summary: &agent::Summary) -> Summary {
         for (at, for_ns) in &summary.stalls {
             let at = self.agent.clock().map_or(Stamp::ZERO, |clock| clock.of_mono(at.mono_ns));
-            self.emitter.emit_at(at, Event::Stalled { for_ns: *for_ns });
+            let agent = Some(self.agent.number);
+            self.emitter.emit_at(at, Event::Stalled { for_ns: *for_ns, agent });
         }
         let lane = |(index, lane): (usize, &agent::LaneSummary)| LaneSummary {
             lane: LaneId(u8::try_from(index).unwrap_or(u8::MAX)),

@@ -8,7 +8,7 @@ use super::cause::Cause;
 use super::lane::{Lane, Outcome, Summary};
 use super::reach::Reach;
 use super::timeline::{self, PodFacts};
-use super::{ending, notes};
+use super::{Standstill, ending, notes};
 use crate::event::{Event, TimedEvent};
 use crate::id::PodId;
 use crate::plan;
@@ -31,9 +31,9 @@ pub(super) struct Arm<'a> {
     pub(super) pods: BTreeMap<PodId, PodFacts>,
     pub(super) load_started: Option<u64>,
     pub(super) load_ended: Option<u64>,
-    /// When the measuring process stood still: from, to.
-    pub(super) stalls: Vec<(u64, u64)>,
-    /// When a watch was broken off: from, to.
+    /// When what sends the load stood still.
+    pub(super) stalls: Vec<Standstill>,
+    /// When nobody watched: from, to.
     pub(super) blind: Vec<(u64, u64)>,
     /// When the disruption began: announced, or seen by its first delete.
     disrupted_at: Option<u64>,
@@ -74,12 +74,13 @@ pub(super) struct Hits {
 }
 
 impl<'a> Arm<'a> {
-    /// `events` are the arm's, in order of time; `stalls` the process's, whichever arm was under way.
+    /// `events` are the arm's, in order of time; `stalls` those of the process, whichever arm was under way, and of the
+    /// arm's agents.
     pub(super) fn new(
         plan: &'a plan::Arm,
         header: &'a Header,
         events: &[&TimedEvent],
-        stalls: Vec<(u64, u64)>,
+        stalls: Vec<Standstill>,
     ) -> Self {
         let at = |wanted: fn(&Event) -> bool| {
             let found = |timed: &&&TimedEvent| wanted(&timed.event);
@@ -119,6 +120,13 @@ impl<'a> Arm<'a> {
         };
         for timed in events {
             arm.observe(&timed.event);
+        }
+        if !arm.agents.is_empty() {
+            // Agents send the load; the measuring process only looks on.
+            let (agents, own) = arm.stalls.iter().copied().partition(|stall| stall.agent.is_some());
+            arm.stalls = agents;
+            let own: Vec<Standstill> = own;
+            arm.blind.extend(own.iter().map(|stall| (stall.from, stall.to)));
         }
         arm
     }
@@ -276,7 +284,10 @@ impl<'a> Arm<'a> {
         }
         let limit = self.header.plan.limits.schedule_lag;
         let in_lag = record.lag_ns().is_some_and(|lag| Duration::from_nanos(lag) <= limit);
-        let stalled = self.stalls.iter().any(|(from, to)| record.intended.as_nanos() <= *to && *from <= seen);
+        let stalled = self.stalls.iter().any(|stall| {
+            let concerns = stall.agent.is_none_or(|agent| agent == record.agent);
+            concerns && record.intended.as_nanos() <= stall.to && stall.from <= seen
+        });
         let in_lag = in_lag && !stalled;
         let before = self.is_disrupted() && self.disrupted_at.is_none_or(|from| seen < from);
         self.after_disruption += u64::from(!before);

@@ -31,8 +31,11 @@ impl Arm<'_> {
         evidence.ended_by_themselves = names(&PodFacts::ended_by_itself);
         evidence.reporting = names(&|pod| pod.reports);
         evidence.unnamed = self.is_elsewhere() && !self.lanes.iter().any(|lane| lane.named);
-        evidence.stalls = self.that_matter(&self.stalls);
+        let stalls: Vec<_> = self.stalls.iter().map(|stall| (stall.from, stall.to)).collect();
+        evidence.stalls = self.that_matter(&stalls);
         evidence.blind = self.that_matter(&self.blind);
+        evidence.remote = !self.agents.is_empty();
+        evidence.probed_nodes = self.probed();
         evidence
     }
 
@@ -89,19 +92,21 @@ impl Arm<'_> {
         real(fewest) / real(by_node.values().sum::<u64>().max(1))
     }
 
-    /// Nodes whose rules no load went through.
-    fn unprobed(&self) -> Option<String> {
+    /// Where some nodes sent no load through their own rules: on which it did.
+    fn probed(&self) -> Option<String> {
         let has_agent = |node: &&String| self.agents.values().any(|agent| agent.node == **node);
-        let without: Vec<&str> =
-            self.nodes().iter().filter(|node| !has_agent(node)).map(String::as_str).collect();
-        let matters = self.plan.role == Role::Trial && !self.agents.is_empty() && !self.is_elsewhere();
-        (matters && !without.is_empty()).then(|| {
-            format!(
-                "no load came from {}: how their rules followed was not tested; --agents {} puts one on each node",
-                without.join(", "),
-                self.nodes().len()
-            )
-        })
+        let with: Vec<&str> = self.nodes().iter().filter(has_agent).map(String::as_str).collect();
+        let matters = !self.agents.is_empty() && !self.is_elsewhere() && with.len() < self.nodes().len();
+        matters.then(|| format!("{} alone, {} of {} nodes", with.join(", "), with.len(), self.nodes().len()))
+    }
+
+    /// The same as a caveat.
+    fn unprobed(&self) -> Option<String> {
+        let probed = self.probed().filter(|_| self.plan.role == Role::Trial)?;
+        Some(format!(
+            "the load came from {probed}: how the rules of the others followed was not tested; --agents {} spreads over all",
+            self.nodes().len()
+        ))
     }
 
     /// Pods whose own reports are placed by clocks that are not known well, or not at all.

@@ -13,7 +13,7 @@ use crate::record::{Flags, Record};
 use crate::routing::Routing;
 
 /// The name of the inferred edge.
-const EDGE: &str = "endpoint_removed";
+pub(super) const EDGE: &str = "endpoint_removed";
 
 /// By node and pod, when the last new connection was begun that reached it.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! Terminations and rollouts of an arm: what the bounds are computed from.
 
 use super::arm::Arm;
+use super::reach;
 use super::timeline::PodFacts;
 use crate::report::{Rollouts, Terminations, Timeline};
 use crate::statistics::{rate_upper_95, real};
@@ -47,7 +48,10 @@ impl Arm<'_> {
         let delays = self.pods.values().filter_map(|pod| {
             let deleted = pod.deleted_at()?;
             let removals = self.nodes().iter().filter_map(|node| pod.removed_at(node));
-            removals.map(|at| at.saturating_sub(deleted)).max()
+            let longest = removals.map(|at| at.saturating_sub(deleted)).max()?;
+            // What connections alone tell may have come so much later than the last of them.
+            let unseen = if pod.inferred.contains(reach::EDGE) { self.detection_floor() } else { None };
+            Some(longest.saturating_add(unseen.unwrap_or(0)))
         });
         delays.max()
     }

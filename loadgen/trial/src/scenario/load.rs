@@ -20,6 +20,11 @@ pub(super) fn load(raw: RawLoad) -> Result<Load, Problem> {
         None | Some("service") => Target::Service,
         Some(url) => {
             http_url("load.target", url).map_err(|problem| problem.also_allowed("service"))?;
+            let behind_host = url.splitn(4, '/').nth(3).unwrap_or_default();
+            if !behind_host.is_empty() || url.contains(['?', '#']) {
+                let allowed = "a URL of scheme, host and port; what is asked for is load.request.path";
+                return Err(Problem::value("load.target", "the URL has a path", allowed));
+            }
             Target::Url(url.to_owned())
         }
     };

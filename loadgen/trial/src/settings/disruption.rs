@@ -42,6 +42,15 @@ pub enum Disruption {
 }
 
 impl Disruption {
+    /// The grace that its deletes ask for, if they ask for one.
+    #[must_use]
+    pub const fn grace_seconds(&self) -> Option<u64> {
+        match self {
+            Self::DeletePods { grace_period_seconds, .. } => *grace_period_seconds,
+            _ => None,
+        }
+    }
+
     /// True for what only a real cluster does.
     #[must_use]
     pub const fn needs_cluster(&self) -> bool {

@@ -124,14 +124,16 @@ fn lagging(arm: &Arm, evidence: &Evidence, plan: &Plan) -> Vec<String> {
             several => format!(" ({} stalls)", count(several as u64)),
         };
         reasons.push(format!(
-            "this process stood still for {}{times} while {} terminating: the emulation and the load were late",
+            "{} stood still for {}{times} while {} terminating: {} late",
+            if evidence.remote { "an agent" } else { "this process" },
             duration(longest.for_ns),
-            are(&longest.pods)
+            are(&longest.pods),
+            if evidence.remote { "its load was" } else { "the emulation and the load were" }
         ));
     }
     if let Some(longest) = evidence.blind.iter().max_by_key(|blind| blind.for_ns) {
         reasons.push(format!(
-            "a watch of the cluster was broken off for {} while {} terminating: what became of it was not seen in time",
+            "the cluster was not watched for {} while {} terminating: what became of it was not seen in time",
             duration(longest.for_ns),
             are(&longest.pods)
         ));
@@ -141,6 +143,7 @@ fn lagging(arm: &Arm, evidence: &Evidence, plan: &Plan) -> Vec<String> {
         let late = counted(arm.requests.late - evidence.late_in_lag, "request");
         let stalled = match evidence.late_in_stall {
             0 => "",
+            _ if evidence.remote => ", or were under way while their agent stood still",
             _ => ", or were under way while this process stood still",
         };
         reasons.push(format!(

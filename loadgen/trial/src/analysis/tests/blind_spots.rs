@@ -147,7 +147,7 @@ fn load_on_a_url_that_no_pod_answered_proves_nothing() {
 }
 
 fn stalled(mut recording: Recording, at: u64, for_ms: u64) -> Recording {
-    let event = Event::Stalled { for_ns: for_ms * 1_000_000 };
+    let event = Event::Stalled { for_ns: for_ms * 1_000_000, agent: None };
     recording.events.push(TimedEvent { at_ns: ms(at), arm: ArmId(0), event });
     recording
 }

@@ -226,10 +226,44 @@ fn a_watch_that_was_broken_off_while_a_pod_stopped_is_a_doubt() {
     let blind = |at| Event::Blind { watch: "pods".into(), for_ns: at };
     let report = Recording::of(&Stop::default()).event(4_000, blind(500_000_000)).report();
     assert_eq!(report.verdict, Verdict::Inconclusive);
-    let said = "a watch of the cluster was broken off for 500 ms while web-0 was terminating";
+    let said = "the cluster was not watched for 500 ms while web-0 was terminating";
     assert!(report.reasons.iter().any(|reason| reason.contains(said)), "{:?}", report.reasons);
     for (at, for_ns) in [(4_000, 20_000_000), (2_500, 500_000_000), (9_000, 500_000_000)] {
         let report = Recording::of(&Stop::default()).event(at, blind(for_ns)).report();
         assert_eq!(report.verdict, Verdict::Pass, "{at}: {:?}", report.reasons);
     }
+}
+
+#[test]
+fn a_stall_concerns_the_load_of_the_agent_that_stood_still() {
+    let late = |agent| {
+        agents_on(Recording::of(&Stop::default()), &["node-0", "node-1"]).request(
+            NEW,
+            1,
+            4_000,
+            1_500,
+            1,
+            move |record| {
+                (record.agent, record.class) = (agent, Class::None);
+                (record.stage, record.status) = (crate::record::Stage::Done, 200);
+            },
+        )
+    };
+    let stalled = |agent| Event::Stalled { for_ns: 400_000_000, agent };
+    let report = late(0).event(4_500, stalled(Some(1))).report();
+    assert_eq!(report.verdict, Verdict::Fail, "the other one's: {:?}", report.reasons);
+    let report = late(1).event(4_500, stalled(Some(1))).report();
+    assert_eq!(report.verdict, Verdict::Inconclusive, "{:?}", report.reasons);
+    assert!(report.reasons.join("; ").contains("an agent stood still"), "{:?}", report.reasons);
+    // The process that conducts sends nothing: what it did not see is told, and the late answer counts.
+    let report = late(0).event(4_500, stalled(None)).report();
+    assert_eq!(report.verdict, Verdict::Fail, "{:?}", report.reasons);
+    assert!(
+        agents_on(Recording::of(&Stop::default()), &["node-0"])
+            .event(4_500, stalled(None))
+            .report()
+            .reasons
+            .join("; ")
+            .contains("the cluster was not watched")
+    );
 }
