@@ -40,8 +40,9 @@ fn works(executable: &Path, isolation: Isolation) -> bool {
 #[must_use]
 pub fn caveats(isolation: Isolation) -> Vec<String> {
     let mut caveats = vec![
-        "local backend: a pod's address outlives its process, so late connections are refused; on a cluster they \
-         may also find no route once the pod's network is gone"
+        "local backend: an address cannot be taken from a loopback interface; that a pod's is gone once its sandbox is, \
+         and what new connections then meet (no neighbour after 3 s, or silence from another node), is emulated where \
+         connections are routed"
             .to_owned(),
         "local backend: one container a pod, no sidecars; a container that ends by itself is not restarted".to_owned(),
     ];

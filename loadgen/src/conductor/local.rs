@@ -81,11 +81,14 @@ fn route(arm: &Arm, cluster: &LocalCluster) -> Result<Arc<dyn Route>, RunError> 
     let Some(table) = cluster.tables().get(LOAD_NODE).cloned() else {
         return Ok(Arc::new(|_| Pick::Rejected));
     };
+    let lost_way = cluster.lost_way();
     Ok(Arc::new(move |random| {
-        table.load().pick(random).map_or(Pick::Rejected, |endpoint| Pick::To {
-            pod: endpoint.pod,
-            address: endpoint.address,
-            fallback: endpoint.fallback,
-        })
+        let table = table.load();
+        let Some(endpoint) = table.pick(random) else { return Pick::Rejected };
+        let pod = endpoint.pod;
+        match lost_way(pod, LOAD_NODE) {
+            Some(after) => Pick::Unreachable { pod, after },
+            None => Pick::To { pod, address: endpoint.address, fallback: endpoint.fallback },
+        }
     }))
 }

@@ -20,11 +20,16 @@ use crate::process::guard::Guard;
 use crate::process::{Isolation, Spawner};
 
 mod plane;
-pub use plane::Names;
+pub use plane::{AddressesGone, Names};
 use plane::{Plane, Request, Snapshot};
 
 /// Pods that one arm may ever create: its addresses are laid out for so many.
 const MAX_PODS: u16 = 500;
+/// How long the kernel asks for an address on its own network before it gives up (`mcast_solicit` and `retrans_time_ms`:
+/// three times a second).
+const NO_NEIGHBOUR: Duration = Duration::from_secs(3);
+/// Longer than any request waits for its connection.
+const NO_WAY: Duration = Duration::from_hours(1);
 /// How long the pods of a finished run may take to end.
 const TEARDOWN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -98,6 +103,8 @@ pub struct LocalCluster {
     snapshots: watch::Receiver<Snapshot>,
     tables: Vec<Arc<ArcSwap<Table>>>,
     names: Names,
+    addresses_gone: AddressesGone,
+    nodes: Vec<String>,
     rules_changed: watch::Receiver<u64>,
     emitter: Emitter,
     plane: JoinHandle<()>,
@@ -115,8 +122,9 @@ impl LocalCluster {
         let min_ready = Duration::from_secs(u64::from(settings.arm.workload.min_ready_seconds));
         let random = fastrand::Rng::with_seed(settings.seed ^ 0x5eed);
         let (requests, inbox) = mpsc::channel(16);
+        let nodes = settings.nodes();
         let (plane, snapshots) = Plane::new(settings);
-        let (tables, names) = (plane.tables(), plane.names());
+        let (tables, names, addresses_gone) = (plane.tables(), plane.names(), plane.addresses_gone());
         let rules_changed = plane.rules_changed();
         let plane = tokio::spawn(plane.run(inbox));
         let ready_timeout = Duration::from_secs(30);
@@ -125,6 +133,8 @@ impl LocalCluster {
             snapshots,
             tables,
             names,
+            addresses_gone,
+            nodes,
             rules_changed,
             emitter,
             plane,
@@ -138,6 +148,17 @@ impl LocalCluster {
     #[must_use]
     pub fn tables(&self) -> &[Arc<ArcSwap<Table>>] {
         &self.tables
+    }
+
+    /// What becomes of a connection that a node's rules send to a pod whose address is gone; `None` as long as it is
+    /// there. On the pod's own node nobody answers for the address, which the kernel tells after three seconds; from
+    /// another node the packets are lost on their way.
+    pub fn lost_way(&self) -> impl Fn(PodId, usize) -> Option<Duration> + Send + Sync + 'static {
+        let (gone, nodes) = (Arc::clone(&self.addresses_gone), self.nodes.len().max(1));
+        move |pod, node| {
+            let on_its_own = usize::from(pod.0) % nodes == node;
+            gone.load().contains(&pod).then_some(if on_its_own { NO_NEIGHBOUR } else { NO_WAY })
+        }
     }
 
     /// The pods by name, as they are made.
@@ -208,7 +229,7 @@ impl LocalCluster {
         &mut self,
         count: u32,
         every: Duration,
-        grace: Option<u64>,
+        (grace, force): (Option<u64>, bool),
     ) -> Result<(), ClusterError> {
         for turn in 0..count {
             if turn > 0 {
@@ -221,7 +242,7 @@ impl LocalCluster {
                 self.random.choice(snapshot.available.iter().copied())
             };
             let Some(pod) = victim else { continue };
-            self.ask(Request::Delete { pod, grace }).await?;
+            self.ask(Request::Delete { pod, grace, force }).await?;
             self.until(Some(limit), |snapshot| !snapshot.available.contains(&pod)).await?;
         }
         Ok(())
@@ -261,17 +282,17 @@ impl Cluster for LocalCluster {
                     .await?;
                 self.emitter.emit(Event::RolloutEnded);
             }
-            Disruption::DeletePods { force: true, .. } | Disruption::DrainNode => {
+            Disruption::DrainNode => {
                 return Err(ClusterError::Backend(format!(
                     "disruption {} needs a real cluster: --on kube",
                     disruption.as_str()
                 )));
             }
-            Disruption::DeletePods { count, every, grace_period_seconds, force: false } => {
-                self.delete_pods(*count, *every, *grace_period_seconds).await?;
+            Disruption::DeletePods { count, every, grace_period_seconds, force } => {
+                self.delete_pods(*count, *every, (*grace_period_seconds, *force)).await?;
             }
             // Without a budget that refuses, an eviction is a delete.
-            Disruption::Evict { count } => self.delete_pods(*count, Duration::ZERO, None).await?,
+            Disruption::Evict { count } => self.delete_pods(*count, Duration::ZERO, (None, false)).await?,
             Disruption::Scale { to } => {
                 let to = *to;
                 self.ask(Request::Scale { to }).await?;

@@ -18,9 +18,10 @@ use trial::time::Stamp;
 
 use crate::hook::{self, Context};
 use crate::probe::{self, Threshold};
-use crate::process::{self, Status, sweep};
+use crate::process::{self, Status};
 use crate::termination::{Input, Termination};
 
+mod leave;
 mod listener;
 mod output;
 mod spec;
@@ -32,8 +33,6 @@ pub use spec::Spec;
 pub const POD_MARKER: &str = "DRAINPROOF_POD";
 /// How long a killed process may take to end when the run is over.
 const END_LIMIT: Duration = Duration::from_secs(3);
-/// How long the log of an ended container may take to be read.
-const LAST_LINES: Duration = Duration::from_millis(200);
 
 /// What the control plane tells a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +41,8 @@ pub enum Control {
     Delete {
         /// Seconds.
         grace_seconds: u64,
+        /// The object is gone already: nothing is left to be told of its end.
+        forced: bool,
     },
     /// The run is over: end at once, silently.
     End,
@@ -56,6 +57,8 @@ pub enum Update {
     StartFailed(String),
     /// The main process ended although nobody asked it to.
     Crashed(String),
+    /// The sandbox is taken down, and the address with it.
+    AddressGone,
     /// Every container ended: the endpoint entry goes.
     Terminal,
     /// The object is gone.
@@ -97,6 +100,8 @@ struct Pod {
     /// A deletion that kubelet has not acted on yet: when it will, and the grace.
     deletion: Option<(Stamp, u64)>,
     termination: Option<Termination>,
+    /// Its object went at once.
+    forced: bool,
     ended: bool,
 }
 
@@ -139,6 +144,7 @@ impl Pod {
             pre_stop: None,
             deletion: None,
             termination: None,
+            forced: false,
             ended: false,
         })
     }
@@ -160,7 +166,8 @@ impl Pod {
 
     async fn on_control(&mut self, message: Option<Control>) -> bool {
         match message {
-            Some(Control::Delete { grace_seconds }) => {
+            Some(Control::Delete { grace_seconds, forced }) => {
+                self.forced |= forced;
                 // A later delete never moves a stop that is under way (kubelet acts on the first).
                 if self.deletion.is_none() {
                     // What kubelet needs to hear of it by its watch.
@@ -311,53 +318,6 @@ impl Pod {
         self.tell(Update::Crashed(format!("{how}{}", output::quote(&self.last_words)))).await;
         // A deletion may still come for it.
         true
-    }
-
-    /// What a pod without a namespace leaves behind dies with it, as it would in one.
-    fn sweep(&self) {
-        if self.spec.isolation.is_namespaced() {
-            return;
-        }
-        let marker = format!("{}/{}", self.spec.run, self.spec.name);
-        for pid in sweep::marked_with(&self.spec.run) {
-            if sweep::variable(pid, POD_MARKER).as_deref() == Some(&marker) && Some(pid) != self.shim_pid() {
-                let _gone = process::signal(pid, Signal::SIGKILL);
-            }
-        }
-    }
-
-    fn shim_pid(&self) -> Option<u32> {
-        self.shim.as_ref().map(std::process::Child::id)
-    }
-
-    async fn reap(&mut self) {
-        if let Some(mut shim) = self.shim.take() {
-            let _reaped = tokio::task::spawn_blocking(move || shim.wait()).await;
-        }
-    }
-
-    /// The container is stopped: the node and the API server tidy up.
-    async fn leave(mut self) {
-        // The container's last lines are in the pipe when its end is known; who else holds it open is not waited for.
-        for reader in &mut self.readers {
-            let _held = tokio::time::timeout(LAST_LINES, reader).await;
-        }
-        for task in self.tasks.iter().chain(&self.readers) {
-            task.abort();
-        }
-        if self.termination.is_none() {
-            return;
-        }
-        self.pause(50..300).await; // the sandbox
-        self.pause(10..50).await; // the last status
-        self.tell(Update::Terminal).await;
-        self.pause(300..2_000).await; // kubelet's final delete
-        self.spec.emitter.emit(Event::Gone { pod: self.spec.id });
-        self.tell(Update::Gone).await;
-    }
-
-    async fn pause(&mut self, millis: std::ops::Range<u64>) {
-        tokio::time::sleep(Duration::from_millis(self.random.u64(millis))).await;
     }
 
     async fn tell(&self, update: Update) {

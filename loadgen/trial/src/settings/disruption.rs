@@ -54,7 +54,7 @@ impl Disruption {
     /// True for what only a real cluster does.
     #[must_use]
     pub const fn needs_cluster(&self) -> bool {
-        matches!(self, Self::DrainNode | Self::DeletePods { force: true, .. })
+        matches!(self, Self::DrainNode)
     }
 
     /// The name in reports.

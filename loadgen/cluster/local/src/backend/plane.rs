@@ -1,6 +1,6 @@
 //! The control plane of one arm: API server, Deployment and `ReplicaSet` controllers in one loop over what pods report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ use crate::rollout::{self, View};
 /// Every pod that was ever made, by its name; read without a lock.
 pub type Names = Arc<ArcSwap<BTreeMap<String, PodId>>>;
 
+/// Pods whose address went away with their sandbox; read without a lock.
+pub type AddressesGone = Arc<ArcSwap<BTreeSet<PodId>>>;
+
 /// What the handle asks for.
 #[derive(Debug)]
 pub(super) enum Request {
@@ -31,7 +34,7 @@ pub(super) enum Request {
     /// `kubectl scale`.
     Scale { to: u32 },
     /// Delete one pod.
-    Delete { pod: PodId, grace: Option<u64> },
+    Delete { pod: PodId, grace: Option<u64>, force: bool },
 }
 
 /// What the handle sees.
@@ -100,6 +103,7 @@ pub(super) struct Plane {
     endpoints: Endpoints,
     pods: Vec<Entry>,
     names: Names,
+    addresses_gone: AddressesGone,
     revision: u32,
     failure: Option<Failure>,
     /// Given to every pod.
@@ -123,6 +127,7 @@ impl Plane {
             endpoints,
             pods: Vec::new(),
             names: Names::default(),
+            addresses_gone: AddressesGone::default(),
             revision: 0,
             failure: None,
             report,
@@ -138,6 +143,10 @@ impl Plane {
 
     pub(super) fn names(&self) -> Names {
         Arc::clone(&self.names)
+    }
+
+    pub(super) fn addresses_gone(&self) -> AddressesGone {
+        Arc::clone(&self.addresses_gone)
     }
 
     pub(super) fn rules_changed(&self) -> watch::Receiver<u64> {
@@ -166,7 +175,7 @@ impl Plane {
         match request {
             Request::Deploy | Request::Restart => self.revision += 1,
             Request::Scale { to } => self.settings.arm.workload.replicas = to,
-            Request::Delete { pod, grace } => self.delete(pod, grace).await,
+            Request::Delete { pod, grace, force } => self.delete(pod, grace, force).await,
         }
     }
 
@@ -187,6 +196,11 @@ impl Plane {
                 self.endpoints.tell(Change::Ready(id, address, false)).await;
                 self.fail(Failure::Crashed { pod, message });
             }
+            Update::AddressGone => {
+                let mut gone = BTreeSet::clone(&self.addresses_gone.load());
+                gone.insert(id);
+                self.addresses_gone.store(Arc::new(gone));
+            }
             Update::Terminal => self.endpoints.tell(Change::Removed(id)).await,
             Update::Gone => entry.gone = true,
         }
@@ -196,16 +210,23 @@ impl Plane {
         self.failure.get_or_insert(failure);
     }
 
-    async fn delete(&mut self, id: PodId, grace: Option<u64>) {
+    async fn delete(&mut self, id: PodId, grace: Option<u64>, forced: bool) {
         let Some(entry) = self.pods.iter_mut().find(|entry| entry.id == id && !entry.deleted) else { return };
-        let grace_seconds = grace.unwrap_or(self.settings.arm.workload.termination_grace_period_seconds);
+        let spec_grace = self.settings.arm.workload.termination_grace_period_seconds;
+        let grace_seconds = if forced { 0 } else { grace.unwrap_or(spec_grace) };
         entry.deleted = true;
         let emitter = &self.settings.emitter;
         emitter.emit(Event::DeleteRequested { pod: id });
         emitter.emit(Event::Terminating { pod: id, grace_seconds });
         // Two watches hear of it, and nothing orders them: that is the race.
-        let _ended = entry.control.send(Control::Delete { grace_seconds }).await;
-        self.endpoints.tell(Change::Terminating(id)).await;
+        let _ended = entry.control.send(Control::Delete { grace_seconds, forced }).await;
+        if forced {
+            // The object goes at once, and its entry with it, whatever its process does.
+            emitter.emit(Event::Gone { pod: id });
+            self.endpoints.tell(Change::Removed(id)).await;
+        } else {
+            self.endpoints.tell(Change::Terminating(id)).await;
+        }
     }
 
     /// Acts until there is nothing to do: what one pass deletes makes room for what the next creates.
@@ -231,7 +252,7 @@ impl Plane {
             self.create();
         }
         for pod in actions.delete {
-            self.delete(pod, None).await;
+            self.delete(pod, None, false).await;
         }
         !idle
     }
