@@ -35,6 +35,10 @@ fn main() -> io::Result<()> {
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    // Tests measure nothing.
+    if path.file_stem().is_some_and(|name| name == "tests" || name == "testing") {
+        return Ok(());
+    }
     if path.is_dir() {
         for entry in fs::read_dir(path)? {
             collect(&entry?.path(), files)?;

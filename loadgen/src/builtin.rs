@@ -13,6 +13,19 @@ pub struct Builtin {
 pub const ALL: &[Builtin] = &[
     Builtin { name: "rolling-restart", yaml: include_str!("../scenarios/rolling-restart.yaml") },
     Builtin { name: "delete-pod", yaml: include_str!("../scenarios/delete-pod.yaml") },
+    Builtin { name: "scale-down", yaml: include_str!("../scenarios/scale-down.yaml") },
+    Builtin { name: "evict", yaml: include_str!("../scenarios/evict.yaml") },
+    Builtin { name: "sole-replica", yaml: include_str!("../scenarios/sole-replica.yaml") },
+    Builtin { name: "force-delete", yaml: include_str!("../scenarios/force-delete.yaml") },
+    Builtin { name: "hook-timing", yaml: include_str!("../scenarios/hook-timing.yaml") },
+    Builtin {
+        name: "grace-shorter-than-pre-stop",
+        yaml: include_str!("../scenarios/grace-shorter-than-pre-stop.yaml"),
+    },
+    Builtin {
+        name: "grace-shorter-than-drain",
+        yaml: include_str!("../scenarios/grace-shorter-than-drain.yaml"),
+    },
 ];
 
 /// What runs when nothing is named.

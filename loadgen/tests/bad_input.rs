@@ -203,3 +203,15 @@ fn a_clean_up_says_that_no_cluster_was_looked_at() {
     loadgen(&["cleanup", "--all", "--kubeconfig", missing.to_str().unwrap()])
         .assert_one_line(5, &["nowhere"]);
 }
+
+#[cfg(feature = "kube")]
+#[test]
+fn a_kubeconfig_that_does_not_parse_is_refused_without_its_contents() {
+    let scratch = Scratch::new();
+    let broken =
+        b"apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user: {token: TOPSECRET\nclusters:\n- name: a\n";
+    let file = scratch.write("kubeconfig", broken);
+    let ran = loadgen(&["run", "--on", "kube", "--kubeconfig", &file]);
+    assert!(!ran.stderr.contains("TOPSECRET"), "{}", ran.stderr);
+    ran.assert_one_line(2, &[&file, "not the YAML of a kubeconfig"]);
+}

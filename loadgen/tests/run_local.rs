@@ -84,12 +84,12 @@ fn a_rollout_with_pre_stop_and_drain_drops_nothing_and_leaves_nothing() {
             "listener_closed",
             "drained",
             "exited",
+            "ip_gone",
             "gone",
         ];
         assert!(order.windows(2).all(|pair| edge(pair[0]) <= edge(pair[1])), "{pod}");
         let pre_stop = edge("sigterm") - edge("t0");
         assert!((1_950_000_000..2_300_000_000).contains(&pre_stop), "preStop of 2 s took {pre_stop} ns");
-        assert!(pod["timeline"]["ip_gone_ns"].is_null(), "loopback addresses do not go away");
         assert_eq!(pod["endpoint"].as_array().unwrap().len(), 2, "both nodes");
         assert_eq!(pod["exit"]["code"], 0);
     }
@@ -119,7 +119,7 @@ fn a_server_that_exits_on_sigterm_fails_with_a_counterexample() {
     assert_eq!((run.ran.code, run.verdict()), (3, "fail"), "{}", run.summary());
     every_failure_is_a_terminating_pods(&run);
     every_arm_and_lane_adds_up(&run);
-    let transport = ["connect-refused", "write-", "wait-", "body-"];
+    let transport = ["connect-", "write-", "wait-", "body-"];
     for class in run.trial()["failures_by_class"].as_object().unwrap().keys() {
         assert!(transport.iter().any(|prefix| class.starts_with(prefix)), "{class} is no transport class");
     }
@@ -381,7 +381,7 @@ fn after_kill_nine_every_process_is_gone_and_the_recording_is_no_pass() {
     let id = report["run"]["id"].as_str().unwrap();
     assert_eq!(marked(id), Vec::<u32>::new());
     let said = loadgen(&["cleanup", "--run", id]).stdout;
-    assert!(said.starts_with("nothing is left of any run"), "{said}");
+    assert!(said.starts_with(&format!("no run {id} was found")), "{said}");
 }
 
 #[test]

@@ -61,6 +61,9 @@ pub enum ClusterError {
         /// What was seen last.
         last_state: String,
     },
+    /// What the user gave does not fit: a file or a flag.
+    #[error("{0}")]
+    Input(String),
     /// The backend itself failed.
     #[error("{0}")]
     Backend(String),

@@ -3,6 +3,8 @@
 //! A lane has a number of places that its slots use in turn. A slot whose place is busy takes any other idle
 //! connection, else it opens an extra one: it never waits. Pure but for what `C` is.
 
+use std::collections::VecDeque;
+
 /// What the pool must know of a connection.
 pub(crate) trait Numbered {
     fn number(&self) -> u32;
@@ -14,7 +16,7 @@ pub(crate) type Home = Option<usize>;
 #[derive(Debug)]
 pub(crate) struct Pool<C> {
     places: Vec<Place<C>>,
-    extras: Vec<C>,
+    extras: VecDeque<C>,
     idle_places: usize,
 }
 
@@ -28,7 +30,7 @@ enum Place<C> {
 impl<C: Numbered> Pool<C> {
     pub(crate) fn new(places: usize) -> Self {
         let places = (0..places.max(1)).map(|_| Place::Empty).collect();
-        Self { places, extras: Vec::new(), idle_places: 0 }
+        Self { places, extras: VecDeque::new(), idle_places: 0 }
     }
 
     /// A connection for the slot, or none if one is to be opened; and the home that it has, or will have.
@@ -36,10 +38,13 @@ impl<C: Numbered> Pool<C> {
     pub(crate) fn take(&mut self, slot: u64) -> (Option<C>, Home) {
         let count = self.places.len();
         let own = usize::try_from(slot % count as u64).unwrap_or(0);
-        if !matches!(self.places[own], Place::Busy) {
+        // Extras have their turns as well: one that lay idle for good would hold up the drain of the server it leads to,
+        // which can ask a client to close only with an answer.
+        let extras_turn = slot / count as u64 % 2 == 1 && !self.extras.is_empty();
+        if !extras_turn && !matches!(self.places[own], Place::Busy) {
             return (self.occupy(own), Some(own));
         }
-        if let Some(extra) = self.extras.pop() {
+        if let Some(extra) = self.extras.pop_front() {
             return (Some(extra), None);
         }
         if self.idle_places > 0 {
@@ -57,7 +62,7 @@ impl<C: Numbered> Pool<C> {
             self.places[place] = Place::Idle(connection);
             self.idle_places += 1;
         } else if self.idle_places + self.extras.len() < 2 * self.places.len() {
-            self.extras.push(connection);
+            self.extras.push_back(connection);
         } else {
             return Some(connection);
         }
@@ -75,7 +80,7 @@ impl<C: Numbered> Pool<C> {
     pub(crate) fn closed(&mut self, home: Home, number: u32) -> Option<C> {
         let Some(place) = home else {
             let index = self.extras.iter().position(|extra| extra.number() == number)?;
-            return Some(self.extras.swap_remove(index));
+            return self.extras.remove(index);
         };
         match &self.places[place] {
             Place::Idle(connection) if connection.number() == number => {
@@ -129,6 +134,26 @@ mod tests {
         assert_eq!(pool.take(4), (Some(11), Some(1)), "another place's connection");
         pool.put(None, 12);
         assert_eq!(pool.take(6), (Some(12), None), "the extra");
+    }
+
+    #[test]
+    fn extras_are_used_again_even_when_no_place_is_busy() {
+        let mut pool = Pool::new(2);
+        for (home, number) in [(Some(0), 10), (Some(1), 11), (None, 20), (None, 21)] {
+            if let Some(place) = home {
+                pool.take(place as u64);
+            }
+            pool.put(home, number);
+        }
+        let mut used = Vec::new();
+        for slot in 0..8 {
+            let (connection, home) = pool.take(slot);
+            used.extend(connection);
+            pool.put(home, connection.unwrap());
+        }
+        used.sort_unstable();
+        used.dedup();
+        assert_eq!(used, [10, 11, 20, 21], "every other round is the extras'");
     }
 
     #[test]

@@ -50,10 +50,14 @@ pub(super) fn main(arguments: &Args) -> ExitCode {
     let incomplete = end(&runs, &mut said);
     #[cfg(feature = "kube")]
     let incomplete = on_cluster(arguments, &mut said) || incomplete;
+    let which = match &arguments.which.run {
+        Some(run) => format!("no run {run} was found"),
+        None => "nothing is left of any run".to_owned(),
+    };
     if said.is_empty() && !incomplete {
-        said.push("nothing is left of any run\n".to_owned());
+        said.push(format!("{which}\n"));
     } else if runs.is_empty() && !incomplete {
-        said.insert(0, "nothing is left of any run on this machine\n".to_owned());
+        said.insert(0, format!("{which} on this machine\n"));
     }
     match super::print(&said.concat()) {
         ExitCode::Success if incomplete => ExitCode::CleanupIncomplete,

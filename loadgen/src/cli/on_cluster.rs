@@ -148,8 +148,16 @@ pub struct CheckArgs {
 pub(super) fn check(arguments: &CheckArgs) -> ExitCode {
     match super::block_on(checked(arguments)) {
         Ok(Ok(text)) => super::print(&text),
-        Ok(Err(error)) => super::fail(&error),
+        Ok(Err(error)) => refused(&error),
         Err(error) => super::fail(&format!("failed to start the runtime: {error}")),
+    }
+}
+
+/// What the user gave, or what the cluster said.
+pub(super) fn refused(error: &ClusterError) -> ExitCode {
+    match error {
+        ClusterError::Input(_) => super::misuse(error),
+        _ => super::fail(error),
     }
 }
 

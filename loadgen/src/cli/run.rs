@@ -305,7 +305,7 @@ fn place(
         Backend::Kube => {
             let place = runtime
                 .block_on(arguments.kube.place(plan, run, time))
-                .map_err(|error| super::fail(&error))?;
+                .map_err(|error| super::on_cluster::refused(&error))?;
             let backdrop = Backdrop {
                 backend: "kube",
                 version: Some(place.cluster.version.clone()),
@@ -320,7 +320,7 @@ fn place(
 fn conduct(plan: &Plan, conductor: Conductor, runtime: Runtime) -> Result<Outcome, RunError> {
     let progress = conductor.progress.clone();
     let outcome = runtime.block_on(async {
-        let signals = signals(conductor.run.clone())
+        let signals = signals(conductor.run.clone(), matches!(conductor.place, Place::Local { .. }))
             .map_err(|source| RunError::Start { what: "the signal handlers", source })?;
         tokio::spawn(progress.refresh());
         conductor.run(plan, signals).await
@@ -332,7 +332,7 @@ fn conduct(plan: &Plan, conductor: Conductor, runtime: Runtime) -> Result<Outcom
 
 /// The first signal ends the run in order; a second one ends the process. The guard then ends the processes of the run;
 /// what is on a cluster stays there.
-fn signals(run: String) -> std::io::Result<watch::Receiver<Stop>> {
+fn signals(run: String, is_local: bool) -> std::io::Result<watch::Receiver<Stop>> {
     let (sender, receiver) = watch::channel(Stop::No);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {
@@ -342,9 +342,11 @@ fn signals(run: String) -> std::io::Result<watch::Receiver<Stop>> {
                 _ = terminate.recv() => (Stop::Terminate, ExitCode::Terminated),
             };
             if *sender.borrow() != Stop::No {
-                super::complain(&format!(
-                    "ended at once; `loadgen cleanup --run {run}` removes what is left"
-                ));
+                super::complain(&if is_local {
+                    "ended at once, and with it the processes of the run".to_owned()
+                } else {
+                    format!("ended at once; `loadgen cleanup --run {run}` removes what is left")
+                });
                 std::process::exit(i32::from(code.code()));
             }
             sender.send_replace(why);

@@ -14,7 +14,7 @@ pub(super) fn main(arguments: &Args) -> ExitCode {
     let Some(name) = &arguments.name else {
         let lines = builtin::ALL.iter().map(|builtin| {
             let default = if builtin.name == builtin::DEFAULT { " (the default)" } else { "" };
-            format!("{:<18} {}{default}\n", builtin.name, description(builtin.yaml))
+            format!("{:<28} {}{default}\n", builtin.name, description(builtin.yaml))
         });
         return super::print(&lines.collect::<String>());
     };

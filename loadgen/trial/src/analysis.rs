@@ -20,6 +20,7 @@ mod advice;
 mod arm;
 mod attribution;
 mod cause;
+mod claims;
 mod ending;
 mod evidence;
 mod lane;
@@ -140,14 +141,23 @@ impl<'a> Analysis<'a> {
             schema_version: report::SCHEMA_VERSION.to_owned(),
             verdict,
             reasons,
-            exit_code: verdict.exit_code(),
+            exit_code: interrupted_by(&evidence).unwrap_or_else(|| verdict.exit_code()),
             run: run(self.header, self.last_event.filter(|_| complete), self.caveats),
             arms,
             tune: None,
-            claims: vec![],
+            claims: claims::claims(&plan.scenario, &self.arms),
             advice: advice::advice(&self.arms),
         }
     }
+}
+
+/// The code that a run told to stop by a signal ends with.
+fn interrupted_by(evidence: &[Evidence]) -> Option<u8> {
+    evidence.iter().find_map(|evidence| match evidence.interrupted.as_deref() {
+        Some("SIGINT") => Some(130),
+        Some("SIGTERM") => Some(143),
+        _ => None,
+    })
 }
 
 fn run(header: &Header, duration_ns: Option<u64>, caveats: Vec<String>) -> report::Run {

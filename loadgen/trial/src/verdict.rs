@@ -133,6 +133,11 @@ pub fn judge_arm(
 /// An arm whose server does everything wrong must show failures, or the measurement is blind.
 fn judge_negative(arm: &Arm, evidence: &Evidence, doubts: Vec<Doubt>) -> (Verdict, Vec<String>) {
     let after = arm.requests.failed.saturating_sub(evidence.failed_before);
+    let broken: Vec<_> = doubts.iter().filter(|doubt| doubt.broken).map(|doubt| doubt.text.clone()).collect();
+    // Cut short, it may not have come to its failures.
+    if after == 0 && !broken.is_empty() {
+        return (Verdict::Inconclusive, broken);
+    }
     if after == 0 {
         let what = match evidence.failed_before {
             0 => "the negative control failed no request, though its server exits at once on SIGTERM: the measurement \
@@ -147,7 +152,6 @@ fn judge_negative(arm: &Arm, evidence: &Evidence, doubts: Vec<Doubt>) -> (Verdic
     }
     let seen = format!("failed {}, as it must", counted(after, "request"));
     // It was seen to fail; what else may have been missed does not matter, unless the recording itself is broken.
-    let broken: Vec<_> = doubts.into_iter().filter(|doubt| doubt.broken).map(|doubt| doubt.text).collect();
     if broken.is_empty() { (Verdict::Pass, vec![seen]) } else { (Verdict::Inconclusive, broken) }
 }
 
@@ -264,6 +268,10 @@ fn bounded(arm: &Arm, evidence: &Evidence, plan: &Plan) -> String {
         evidence.probed_nodes.as_ref().map_or(String::new(), |nodes| format!(", as seen from {nodes}"));
     let text = format!("{failed} of {sent} failed{accepted}{late}{over}{from}");
     let mut limits = Vec::new();
+    let has_slow = arm.lanes.iter().any(|lane| lane.name == "slow");
+    if terminations.total > 0 && !has_slow && plan.expect.failed != Allowed::Any {
+        limits.push("requests that take long were not tried".to_owned());
+    }
     // A bound of one says nothing.
     if let Some(rate) = terminations.rate_upper_95.filter(|rate| *rate < 0.999) {
         limits.push(format!("rate of bad terminations below {} % at 95 %", percent_up(rate)));

@@ -48,11 +48,14 @@ fn breakdown(page: &mut Page, title: &str, counts: &BTreeMap<String, u64>, means
 fn outages(page: &mut Page, arm: &Arm) {
     for (index, outage) in arm.outages.iter().take(SHOWN_OUTAGES).enumerate() {
         let lasted = duration(outage.to_ns.saturating_sub(outage.from_ns));
+        let when = if outage.from_ns == outage.to_ns {
+            format!("at {}", seconds(outage.from_ns))
+        } else {
+            format!("for {lasted}, from {} to {}", seconds(outage.from_ns), seconds(outage.to_ns))
+        };
         let line = format!(
-            "lane {} for {lasted}, from {} to {} of the run: {} failed, {} late",
+            "lane {} {when} of the run: {} failed, {} late",
             outage.lane,
-            seconds(outage.from_ns),
-            seconds(outage.to_ns),
             count(outage.failed),
             count(outage.late)
         );
@@ -176,7 +179,7 @@ fn phase_means(phase: &str) -> &'static str {
         "starting" => "not Ready yet",
         "serving" => "Ready, not asked to stop",
         "pre-stop" => "the preStop hook runs, no SIGTERM yet",
-        "draining" => "after SIGTERM, still accepting connections",
+        "draining" => "after SIGTERM, its listener not seen to be closed",
         "listener-closed" => "after SIGTERM, no longer accepting connections",
         "exited" => "the process has ended",
         "ip-gone" => "the pod's address is gone",

@@ -82,7 +82,7 @@ fn draw(page: &mut Page, arm: &Arm, pod: &Pod) {
     title(page, pod, origin);
     // Failures may outlast the object, so the axis does too.
     let end =
-        failures_of(arm, pod).map(|(failure, _)| failure.at_ns).max().map_or(last, |at_ns| at_ns.max(last));
+        failures_of(arm, pod).map(|(failure, _)| placed(failure)).max().map_or(last, |at_ns| at_ns.max(last));
     let label = labels(pod);
     if let Some(axis) = Axis::new(origin, end, page.width() - 2 - label) {
         row(page, label, "", &axis.ruler());
@@ -188,6 +188,16 @@ fn failures_of<'a>(arm: &'a Arm, pod: &'a Pod) -> impl Iterator<Item = (&'a Fail
     })
 }
 
+/// Where a failure belongs: what shows only after waiting, to when the request was due; a cut, to when it came.
+fn placed(failure: &Failure) -> u64 {
+    match failure.class.as_str() {
+        "late" | "dns" | "connect-timeout" | "connect-unreachable" | "wait-timeout" | "body-timeout" => {
+            failure.intended_ns
+        }
+        _ => failure.at_ns,
+    }
+}
+
 fn failure_strip(arm: &Arm, pod: &Pod, axis: Axis) -> Strip {
     let mut strip = Strip::new(axis);
     let certain = failures_of(arm, pod).filter(|(_, certain)| *certain).count() as u64;
@@ -206,7 +216,7 @@ fn failure_strip(arm: &Arm, pod: &Pod, axis: Axis) -> Strip {
         (true, _) => (2, '×', Style::BadBanner),
     };
     let mut marks: Vec<_> = failures_of(arm, pod)
-        .filter_map(|(failure, certain)| Some((rank(failure, certain), axis.cell(failure.at_ns)?)))
+        .filter_map(|(failure, certain)| Some((rank(failure, certain), axis.cell(placed(failure))?)))
         .collect();
     marks.sort_by_key(|((rank, ..), cell)| (*rank, *cell));
     if marks.is_empty() && certain >= pod.failed.saturating_add(pod.late) {

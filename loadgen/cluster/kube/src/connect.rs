@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ::cluster::ClusterError;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 /// An API server that has not accepted a connection by then is called unreachable.
@@ -44,9 +44,12 @@ impl Access {
     /// True if there is a cluster to be found without one being named: what `kubectl` would look at, or a pod's own.
     #[must_use]
     pub fn is_configured() -> bool {
-        let set = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
+        Self::is_configured_by_file() || set("KUBERNETES_SERVICE_HOST").is_some()
+    }
+
+    fn is_configured_by_file() -> bool {
         let default = set("HOME").is_some_and(|home| PathBuf::from(home).join(".kube/config").exists());
-        default || set("KUBECONFIG").is_some() || set("KUBERNETES_SERVICE_HOST").is_some()
+        default || set("KUBECONFIG").is_some()
     }
 
     /// Connects, and asks for the version and the nodes.
@@ -73,27 +76,32 @@ impl Access {
 
     async fn config(&self) -> Result<Config, ClusterError> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let config = if let Some(path) = &self.kubeconfig {
-            let kubeconfig = Kubeconfig::read_from(path).map_err(|error| {
-                ClusterError::Backend(format!(
-                    "failed to read kubeconfig {}: {}",
-                    path.display(),
-                    chain(&error)
-                ))
-            })?;
-            self.known_context(&kubeconfig)?;
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| chain(&error))
-        } else if self.context.is_some() {
-            let kubeconfig = Kubeconfig::read().map_err(|error| {
-                ClusterError::Backend(format!("failed to read the kubeconfig: {}", chain(&error)))
-            })?;
-            self.known_context(&kubeconfig)?;
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| chain(&error))
-        } else {
-            Config::infer().await.map_err(|error| chain(&error))
+        let kubeconfig = match &self.kubeconfig {
+            Some(path) => Some(Kubeconfig::read_from(path).map_err(|error| {
+                let reason = without_contents(&error);
+                ClusterError::Input(format!("failed to read kubeconfig {}: {reason}", path.display()))
+            })?),
+            None if self.context.is_some() || Self::is_configured_by_file() => {
+                Some(Kubeconfig::read().map_err(|error| {
+                    let reason = without_contents(&error);
+                    ClusterError::Input(format!("failed to read the kubeconfig: {reason}"))
+                })?)
+            }
+            None => None,
+        };
+        let config = match kubeconfig {
+            Some(kubeconfig) => {
+                self.known_context(&kubeconfig)?;
+                let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+                config.map_err(|error| without_contents(&error))
+            }
+            None if set("KUBERNETES_SERVICE_HOST").is_some() => {
+                Config::incluster().map_err(|error| chain(&error))
+            }
+            None => Err("there is no kubeconfig in $KUBECONFIG or ~/.kube/config".to_owned()),
         };
         let mut config = config.map_err(|error| {
-            ClusterError::Backend(format!(
+            ClusterError::Input(format!(
                 "no cluster to talk to: {error} (--kubeconfig and --context say which)"
             ))
         })?;
@@ -108,10 +116,25 @@ impl Access {
         if names.contains(&wanted.as_str()) {
             return Ok(());
         }
-        Err(ClusterError::Backend(format!(
+        Err(ClusterError::Input(format!(
             "the kubeconfig has no context `{wanted}`; it has: {}",
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         )))
+    }
+}
+
+/// A variable of the environment that says something.
+fn set(variable: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(variable).filter(|value| !value.is_empty())
+}
+
+/// What is wrong with a kubeconfig, without a word of what stands in it: that may be a token.
+fn without_contents(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::Parse(_) => {
+            "it is not the YAML of a kubeconfig (`kubectl config view` says where)".to_owned()
+        }
+        other => chain(other),
     }
 }
 

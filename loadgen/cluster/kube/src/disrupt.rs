@@ -136,8 +136,8 @@ impl KubeCluster {
             match evicted(&pods, &view.name, &dry).await? {
                 Err(error) if code(&error) == Some(429) => {
                     let text =
-                        format!("the eviction of {} was refused by the budget, as it must be", view.name);
-                    self.settings.emitter.emit(Event::Note { pod: None, text });
+                        "its eviction was refused at first, by a budget that permitted none".to_owned();
+                    self.settings.emitter.emit(Event::Note { pod: self.id_of(view), text });
                     return Ok(());
                 }
                 Ok(()) if Instant::now() < deadline => sleep(EVICT_AGAIN / 4).await,

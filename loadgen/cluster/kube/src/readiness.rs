@@ -103,6 +103,13 @@ impl KubeCluster {
 
     /// What the API server can add to a state that lasts: the reason why no pod was even made.
     async fn explain(&self, state: String) -> String {
+        let image = &self.settings.images.server;
+        let state = match self.settings.cluster.holders(image).await {
+            Ok((0, nodes)) => {
+                format!("{state}; image {image} was seen on none of {nodes} nodes, which have to pull it")
+            }
+            _ => state,
+        };
         let deployments: Api<Deployment> = self.api();
         let Ok(found) = call("look at the Deployment", deployments.get(objects::WEB)).await else {
             return state;

@@ -263,24 +263,26 @@ impl<'a> Arm<'a> {
                 hits.bad = true;
                 // Where the pod is not known, each candidate counts as hurt, but the request as nobody's.
                 hits.failed += u64::from(!late && whose == Some(id));
+                // One whose pod was found out, not named by it, was due to it all the same.
+                hits.exposed += u64::from(record.pod.known().is_none() && whose == Some(id));
                 hits.late += u64::from(late && whose == Some(id));
             }
         }
-        self.count(record, late, seen);
+        self.count(record, late, (found.moment, seen));
         self.first.insert((seen, record.lane.0, record.agent, record.slot, record.worker), *record);
         if self.first.len() > FAILURES_SHOWN {
             self.first.pop_last();
         }
     }
 
-    fn count(&mut self, record: &Record, late: bool, seen: u64) {
+    fn count(&mut self, record: &Record, late: bool, (moment, seen): (u64, u64)) {
         if let Some(agent) = self.agents.get_mut(&record.agent) {
             agent.failed += u64::from(!late);
             agent.late += u64::from(late);
             let class = if late { "late" } else { record.class.as_str() };
             *agent.failures_by_class.entry(class.to_owned()).or_default() += 1;
-            agent.first_failure_ns = Some(agent.first_failure_ns.map_or(seen, |first| first.min(seen)));
-            agent.last_failure_ns = agent.last_failure_ns.max(Some(seen));
+            agent.first_failure_ns = Some(agent.first_failure_ns.map_or(moment, |first| first.min(moment)));
+            agent.last_failure_ns = agent.last_failure_ns.max(Some(moment));
         }
         let limit = self.header.plan.limits.schedule_lag;
         let in_lag = record.lag_ns().is_some_and(|lag| Duration::from_nanos(lag) <= limit);
@@ -302,7 +304,7 @@ impl<'a> Arm<'a> {
             *self.by_class.entry(record.class.as_str().to_owned()).or_default() += 1;
         }
         if let Some(lane) = self.lanes.get_mut(usize::from(record.lane.0)) {
-            lane.windows.add(seen, late);
+            lane.windows.add(moment, late);
         }
     }
 

@@ -7,6 +7,8 @@ use crate::report::PodPhase;
 
 /// So long before the exit's stamp, and after the kill, a cut is still the exit's doing.
 const EXIT_NEAR_NS: u64 = 20_000_000;
+/// The same where the end is known to a second only.
+const EXIT_VAGUE_NS: u64 = 1_200_000_000;
 /// A request that waited this long was being answered; a cut before that met it unread.
 const IN_FLIGHT_NS: u64 = 100_000_000;
 /// A pod that became Ready less than this ago is new.
@@ -175,10 +177,10 @@ impl Cause {
             || (record.write_done != Record::UNSEEN
                 && record.end != Record::UNSEEN
                 && waited >= IN_FLIGHT_NS);
+        let near = if pod.ends_vaguely() { EXIT_VAGUE_NS } else { EXIT_NEAR_NS };
         let distance = |edge: Option<u64>| edge.map(|edge| edge.abs_diff(found.seen));
-        let at_exit =
-            timeline.exited_ns.is_some_and(|exited| exited <= found.seen.saturating_add(EXIT_NEAR_NS))
-                || timeline.killed_ns.is_some_and(|killed| killed <= found.seen);
+        let at_exit = timeline.exited_ns.is_some_and(|exited| exited <= found.seen.saturating_add(near))
+            || timeline.killed_ns.is_some_and(|killed| killed <= found.seen);
         let listener_is_nearer = distance(timeline.listener_closed_ns)
             .is_some_and(|near| distance(timeline.exited_ns).is_none_or(|exit| near < exit));
         if fresh && !in_flight && listener_is_nearer {

@@ -8,7 +8,8 @@ const NOTICED_WITHIN_NS: u64 = 500_000_000;
 
 /// Completes the pod's notes with what its edges say together; the most telling first.
 pub(super) fn complete(pod: &mut PodFacts, spec_grace: u64) {
-    let grace = pod.grace_seconds.unwrap_or(spec_grace);
+    // The kubelet takes none that is shorter than a second.
+    let grace = pod.grace_seconds.unwrap_or(spec_grace).max(1);
     let told = std::mem::take(&mut pod.notes);
     for note in [ending(pod, grace), hook(pod, grace)].into_iter().flatten().chain(told) {
         // The hook's own event said it already, and better.
@@ -36,7 +37,10 @@ fn ending(pod: &PodFacts, grace: u64) -> Option<String> {
     }
     if timeline.sigterm_ns.is_some() && pod.was_killed() {
         let after = if pod.reported_stopping { "" } else { " (it did not begin to drain)" };
-        return Some(format!("did not finish in its grace ({grace} s) after {signal}, killed{after}"));
+        return Some(format!(
+            "did not finish by the end of its grace ({grace} s from the start of its stop, and two from {signal} at \
+             least), killed{after}"
+        ));
     }
     if timeline.sigterm_ns.is_none() && timeline.exited_ns.is_some() && pod.deleted_at().is_some() {
         return Some(format!("ended ({}) without a {signal} that was observed", pod.exit_text()));

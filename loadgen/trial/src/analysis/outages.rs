@@ -20,7 +20,7 @@ struct Window {
 }
 
 impl Windows {
-    /// Adds a failure seen at `at`.
+    /// Adds a failure that belongs to the moment `at`.
     pub(super) fn add(&mut self, at: u64, late: bool) {
         let mut window = Window { to: at, failed: u64::from(!late), late: u64::from(late) };
         let mut from = at;

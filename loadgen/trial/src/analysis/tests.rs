@@ -1,4 +1,5 @@
 mod blind_spots;
+mod claims;
 mod doubts;
 mod properties;
 mod remote;

@@ -2,6 +2,7 @@
 
 use super::attribution::Attribution;
 use super::cause::Cause;
+use super::timeline::PodFacts;
 use crate::record::{Class, Flags, Record};
 
 /// `2 ms`, `1.5 ms`, `3.004 s`.
@@ -127,6 +128,16 @@ fn beside(found: &Attribution<'_>) -> String {
     };
     // Seen before the edge means that the edge came after.
     let order = if margin < 0 { "after" } else { "before" };
+    let pod = found.pod.filter(|pod| pod.clock_uncertainty.is_some());
+    if edge == "exited" && pod.is_some_and(PodFacts::ends_vaguely) {
+        return format!("; {what} within about a second of it");
+    }
+    // What two clocks cannot order is not ordered.
+    if let Some(uncertain) = pod.and_then(|pod| pod.clock_uncertainty)
+        && margin.unsigned_abs() < uncertain
+    {
+        return format!("; {what} at the same time (± {})", duration(uncertain));
+    }
     format!("; {what} {} {order}", duration(margin.unsigned_abs()))
 }
 

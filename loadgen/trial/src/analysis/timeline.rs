@@ -43,6 +43,10 @@ pub(crate) struct PodFacts {
     /// It began to stop: closed its listener, drained, or said that it drains.
     pub(crate) reported_stopping: bool,
     pub(crate) drain_timed_out: bool,
+    /// Its last word: from there to its end it is microseconds.
+    pub(crate) reported_finished: bool,
+    /// Calls that it made while it drained: when, and whether they were answered with success.
+    pub(crate) polls: Vec<(u64, bool)>,
     /// What events say of it in words.
     pub(crate) notes: Vec<String>,
 }
@@ -153,8 +157,16 @@ impl PodFacts {
                 self.reported_stopping = true;
             }
             Lifecycle::Draining(_) => self.reported_stopping = true,
+            Lifecycle::Finished { .. } => self.reported_finished = true,
+            Lifecycle::Poll { status, .. } => {
+                let answered = status.is_some_and(|status| (200..300).contains(&status));
+                self.polls.push((at, answered));
+            }
             Lifecycle::Drained { timed_out, .. } => {
-                first(&mut timeline.drained_ns, at);
+                // A drain that ran into its limit gave up: nothing had drained.
+                if !timed_out {
+                    first(&mut timeline.drained_ns, at);
+                }
                 self.reported_stopping = true;
                 self.drain_timed_out |= timed_out;
             }
@@ -244,11 +256,20 @@ impl PodFacts {
             || (self.exited_by_itself() && self.timeline.exited_ns.is_some_and(|exited| exited <= soon))
     }
 
-    /// True if SIGKILL ended it.
+    /// True if SIGKILL ended it. Where a forced delete took the object before anybody could tell how it ended, one that
+    /// did not say that it was finished was.
     pub(crate) fn was_killed(&self) -> bool {
+        let forced =
+            self.grace_seconds == Some(0) && self.outlived_until.is_some() && !self.reported_finished;
         self.exit.map_or(self.timeline.killed_ns.is_some(), |exit| {
-            exit.signal == Some(9) || exit.code == Some(137)
+            let untold = exit.signal.is_none() && exit.code.is_none();
+            exit.signal == Some(9) || exit.code == Some(137) || (untold && forced)
         })
+    }
+
+    /// True if its end is known only by what others noticed later: to about a second.
+    pub(crate) fn ends_vaguely(&self) -> bool {
+        self.inferred.contains("exited") && !self.reported_finished
     }
 
     /// True if it showed no reaction to the stop signal and was killed for it.

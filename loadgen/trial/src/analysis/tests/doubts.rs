@@ -15,8 +15,13 @@ fn clean() -> Recording {
 
 #[track_caller]
 fn doubted(recording: &Recording, reason: &str) {
+    doubted_with(4, recording, reason);
+}
+
+#[track_caller]
+fn doubted_with(code: u8, recording: &Recording, reason: &str) {
     let report = recording.analyse();
-    assert_eq!((report.verdict, report.exit_code), (Verdict::Inconclusive, 4), "{:?}", report.reasons);
+    assert_eq!((report.verdict, report.exit_code), (Verdict::Inconclusive, code), "{:?}", report.reasons);
     assert!(report.reasons.iter().any(|given| given.contains(reason)), "{reason}: {:?}", report.reasons);
 }
 
@@ -93,10 +98,12 @@ fn overflow_anywhere() {
 fn aborted_or_interrupted() {
     let aborted = Event::Aborted { message: "no pod became Ready".into() };
     doubted(&clean().event(5_000, aborted).completed(), "given up: no pod became Ready");
-    doubted(
-        &clean().event(5_000, Event::Interrupted { signal: "SIGINT".into() }).completed(),
-        "interrupted by SIGINT",
-    );
+    let interrupted =
+        |signal: &str| clean().event(5_000, Event::Interrupted { signal: signal.into() }).completed();
+    // As the run itself ended.
+    doubted_with(130, &interrupted("SIGINT"), "interrupted by SIGINT");
+    doubted_with(143, &interrupted("SIGTERM"), "interrupted by SIGTERM");
+    doubted_with(4, &interrupted("the run's time limit"), "interrupted by the run's time limit");
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! The three claims of the article that this project comes from, held against what was measured.
+//!
+//! (A) SIGTERM comes at the end of preStop or of the grace, whichever is earlier. (B) After SIGTERM the whole grace may pass
+//! before SIGKILL. (C) A terminating pod can still call the API server. Each is looked at on every terminated pod that
+//! shows it; what no pod shows is neither true nor false.
+
+use super::arm::Arm;
+use super::timeline::PodFacts;
+use crate::event::HookOutcome;
+use crate::plan::Role;
+use crate::report::Claim;
+use crate::statistics::real;
+
+/// The scenarios that are about them.
+const SCENARIOS: [&str; 4] =
+    ["hook-timing", "grace-shorter-than-pre-stop", "grace-shorter-than-drain", "api-during-shutdown"];
+/// Two processes and two clocks tell these edges.
+const WITHIN: f64 = 0.3;
+/// An end that only the kubelet tells is known to a second.
+const VAGUELY_WITHIN: f64 = 1.3;
+
+/// What was seen of a claim on one pod.
+struct Seen {
+    holds: bool,
+    text: String,
+}
+
+/// The claims, if the scenario is about them.
+pub(super) fn claims(scenario: &str, arms: &[Arm<'_>]) -> Vec<Claim> {
+    if !SCENARIOS.contains(&scenario) {
+        return vec![];
+    }
+    let pods = || {
+        let trials = arms.iter().filter(|arm| arm.plan.role == Role::Trial);
+        trials.flat_map(|arm| arm.pods.values()).filter(|pod| pod.deleted_at().is_some())
+    };
+    let claim = |id: &str, text: &str, look: fn(&PodFacts) -> Option<Seen>, unseen: &str| {
+        let seen: Vec<Seen> = pods().filter_map(look).collect();
+        let holds = (!seen.is_empty()).then(|| seen.iter().all(|seen| seen.holds));
+        let evidence = match seen[..] {
+            [] => unseen.to_owned(),
+            _ => seen.into_iter().map(|seen| seen.text).collect::<Vec<_>>().join("; "),
+        };
+        Claim { id: id.to_owned(), text: text.to_owned(), holds, evidence }
+    };
+    vec![
+        claim(
+            "A",
+            "SIGTERM comes at min(preStop, terminationGracePeriodSeconds)",
+            sigterm_at_the_earlier,
+            "no terminated pod showed both a preStop hook and SIGTERM",
+        ),
+        claim(
+            "B",
+            "after SIGTERM a further terminationGracePeriodSeconds may pass before SIGKILL",
+            whole_grace_after_sigterm,
+            "no pod was killed after a preStop hook, so none shows how long it might have gone on",
+        ),
+        claim(
+            "C",
+            "a terminating pod can still call the API server",
+            still_calls,
+            "no pod was asked to call anything while it terminated",
+        ),
+    ]
+}
+
+fn seconds(from: u64, to: u64) -> f64 {
+    real(to.saturating_sub(from)) / 1e9
+}
+
+fn sigterm_at_the_earlier(pod: &PodFacts) -> Option<Seen> {
+    let timeline = &pod.timeline;
+    let began = timeline.pre_stop_started_ns?;
+    let after = seconds(timeline.t0_ns.unwrap_or(began).min(began), timeline.sigterm_ns?);
+    let grace = real(pod.grace_seconds?);
+    // A hook that was left running ends with its container, if anybody tells of it at all.
+    let ended = timeline.pre_stop_ended_ns.filter(|_| pod.pre_stop != Some(HookOutcome::Overran));
+    let hook = ended.filter(|ended| Some(*ended) <= timeline.sigterm_ns).map(|ended| seconds(began, ended));
+    let (expected, which) = match hook {
+        Some(hook) if hook <= grace => (hook, format!("preStop took {hook:.2} s")),
+        _ => (grace, "preStop was not over".to_owned()),
+    };
+    Some(Seen {
+        holds: (after - expected).abs() <= WITHIN,
+        text: format!("{}: SIGTERM after {after:.2} s, grace {grace:.0} s, {which}", pod.name),
+    })
+}
+
+fn whole_grace_after_sigterm(pod: &PodFacts) -> Option<Seen> {
+    let timeline = &pod.timeline;
+    let sigterm = timeline.sigterm_ns.filter(|_| pod.was_killed())?;
+    let hook = seconds(timeline.t0_ns.or(timeline.pre_stop_started_ns)?, sigterm);
+    // As long as the hook used less than a second the two rules say the same.
+    if hook < 1.0 {
+        return None;
+    }
+    let (killed, within) = match timeline.killed_ns {
+        Some(killed) => (killed, WITHIN),
+        None => (timeline.exited_ns?, VAGUELY_WITHIN),
+    };
+    let (after, grace) = (seconds(sigterm, killed), real(pod.grace_seconds?));
+    let about = if timeline.killed_ns.is_some() { "" } else { "about " };
+    Some(Seen {
+        holds: after >= grace - within,
+        text: format!(
+            "{}: killed {about}{after:.2} s after SIGTERM, grace {grace:.0} s, of which preStop had used {hook:.2} s",
+            pod.name
+        ),
+    })
+}
+
+fn still_calls(pod: &PodFacts) -> Option<Seen> {
+    let sigterm = pod.timeline.sigterm_ns?;
+    let after: Vec<_> = pod.polls.iter().filter(|(at, _)| *at >= sigterm).collect();
+    let answered: Vec<u64> = after.iter().filter(|(_, answered)| *answered).map(|(at, _)| *at).collect();
+    let asked = after.len();
+    if asked == 0 {
+        return None;
+    }
+    let last = answered
+        .last()
+        .map_or(String::new(), |last| format!(", the last {:.2} s after it", seconds(sigterm, *last)));
+    Some(Seen {
+        holds: !answered.is_empty(),
+        text: format!("{}: {} of {asked} calls after SIGTERM were answered{last}", pod.name, answered.len()),
+    })
+}
