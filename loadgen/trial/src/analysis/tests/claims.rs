@@ -87,7 +87,7 @@ fn calls_after_sigterm_count_if_they_were_answered() {
     let (holds, evidence) = found(&claims(with(&[Some(200), None, Some(200)])), "C");
     assert_eq!(holds, Some(true));
     assert!(
-        evidence.contains("2 of 3 calls after SIGTERM were answered, the last 0.21 s after it"),
+        evidence.contains("2 of 3 calls after SIGTERM were answered, the last 0.20 s after it"),
         "{evidence}"
     );
     assert_eq!(
