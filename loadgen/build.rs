@@ -43,7 +43,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         for entry in fs::read_dir(path)? {
             collect(&entry?.path(), files)?;
         }
-    } else {
+    } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "lock") {
         files.push(path.to_owned());
     }
     Ok(())

@@ -47,6 +47,8 @@ const PART_EVERY: Duration = Duration::from_secs(2);
 const PART_ROWS: usize = 131_072;
 /// Finished parts that nobody fetches may take so much memory; beyond it rows are lost, and counted.
 const PARTS_BYTES: usize = 192 << 20;
+/// Names are looked up before the controller gives its call up.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(10);
 /// A body that was begun is there by then.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Connections at once: a controller has one, and another if the first broke.
@@ -201,7 +203,10 @@ async fn answer(
             let (wall_ns, mono_ns) = (clock::wall_ns(), clock::monotonic_ns());
             json(&Reading { wall_ns, mono_ns })
         }
-        (Method::POST, "/plan") => with(&body, |spoken: Spoken| planned(&shared, &spoken, &body)),
+        (Method::POST, "/plan") => match planned(&shared, &body).await {
+            Ok(()) => text(StatusCode::OK, ""),
+            Err(reason) => text(StatusCode::BAD_REQUEST, &reason),
+        },
         (Method::POST, "/start") => with(&body, |at| start(&shared, at)),
         (Method::POST, "/stop") => with(&body, |at| stop(&shared, at)),
         (Method::GET, "/progress") => json(&progress(&shared)),
@@ -240,7 +245,8 @@ fn with<T: serde::de::DeserializeOwned>(
 }
 
 /// Reads a plan only of a controller that means the same by it.
-fn planned(shared: &Shared, spoken: &Spoken, body: &Bytes) -> Result<(), String> {
+async fn planned(shared: &Shared, body: &Bytes) -> Result<(), String> {
+    let spoken: Spoken = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if (spoken.protocol, spoken.source.as_str()) != (PROTOCOL, crate::SOURCE) {
         return Err(format!(
             "the image of the agents is of another build than this loadgen (source {}, not {}): make both from the same \
@@ -249,19 +255,19 @@ fn planned(shared: &Shared, spoken: &Spoken, body: &Bytes) -> Result<(), String>
             if spoken.source.is_empty() { "unknown" } else { &spoken.source }
         ));
     }
-    serde_json::from_slice(body).map_err(|error| error.to_string()).and_then(|plan| take(shared, plan))
-}
-
-fn take(shared: &Shared, plan: Plan) -> Result<(), String> {
-    let mut state = lock(shared);
-    match &state.plan {
-        Some(known) if *known != plan => Err("this agent has another plan".to_owned()),
-        _ => {
-            state.target = Some(look_up(&plan.target)?);
-            state.plan = Some(plan);
-            Ok(())
-        }
+    let plan: Plan = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    if let Some(known) = &lock(shared).plan {
+        return if *known == plan { Ok(()) } else { Err("this agent has another plan".to_owned()) };
     }
+    let name = plan.target.clone();
+    let found = tokio::task::spawn_blocking(move || look_up(&name));
+    let target = match tokio::time::timeout(LOOK_UP_WITHIN, found).await {
+        Ok(found) => found.map_err(|error| error.to_string())??,
+        Err(_) => return Err(format!("{} does not resolve within {LOOK_UP_WITHIN:?}", plan.target)),
+    };
+    let mut state = lock(shared);
+    (state.target, state.plan) = (Some(target), Some(plan));
+    Ok(())
 }
 
 /// A second call is a repetition of the first, whose answer was lost.

@@ -139,6 +139,15 @@ fn misuse(message: &dyn Display) -> ExitCode {
     ExitCode::Usage
 }
 
+/// The code that a report says.
+fn code_of(report: &Report) -> ExitCode {
+    match report.exit_code {
+        130 => ExitCode::Interrupted,
+        143 => ExitCode::Terminated,
+        _ => report.verdict.into(),
+    }
+}
+
 fn render(report: &Report, format: Format) -> String {
     match format {
         Format::Json => reports::json(report),

@@ -1,7 +1,8 @@
 //! The kept connections of a lane.
 //!
 //! A lane has a number of places that its slots use in turn. A slot whose place is busy takes any other idle
-//! connection, else it opens an extra one: it never waits. Pure but for what `C` is.
+//! connection, else it opens an extra one: it never waits. Extras that there are serve every other round of the places, so
+//! that none lies idle for good. Pure but for what `C` is.
 
 use std::collections::VecDeque;
 

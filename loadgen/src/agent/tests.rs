@@ -13,8 +13,8 @@ fn plan(target: &str) -> Plan {
 }
 
 fn sent(shared: &Shared, plan: &serde_json::Value) -> Result<(), String> {
-    let body = Bytes::from(plan.to_string());
-    planned(shared, &serde_json::from_slice(&body).unwrap(), &body)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(planned(shared, &Bytes::from(plan.to_string())))
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl RunArgs {
         for arm in &plan.arms {
             cluster.knows(&arm.workload)?;
         }
-        // None of the namespaces is there yet, so what is permitted in one is permitted in all.
+        // The run makes its namespaces, so no right can be bound within them: what is permitted in one is in all.
         let needs: BTreeSet<_> = plan.arms.iter().flat_map(|arm| preflight::needs(&arm.disruption)).collect();
         cluster.check(&needs.into_iter().collect::<Vec<_>>(), &namespace).await?;
         let nodes = u32::try_from(cluster.nodes.len()).unwrap_or(u32::MAX);

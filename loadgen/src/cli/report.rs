@@ -25,7 +25,7 @@ pub(super) fn main(arguments: &Args) -> ExitCode {
         Err(error) => return super::misuse(&error),
     };
     match super::print(&super::render(&report, arguments.format)) {
-        ExitCode::Success if arguments.gate => report.verdict.into(),
+        ExitCode::Success if arguments.gate => super::code_of(&report),
         code => code,
     }
 }

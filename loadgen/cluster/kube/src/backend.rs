@@ -6,20 +6,22 @@ use std::time::Duration;
 
 use ::cluster::{ClusterError, Emitter};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 use trial::event::Event;
 use trial::id::PodId;
 use trial::plan::Arm;
 use trial::settings::{Disruption, Handler, Program};
+
+mod lease;
+
+pub(crate) use lease::LEASE_LASTS;
+use lease::Renewal;
 
 use crate::agent::{AT_ONCE, Agent, AgentError};
 use crate::clocks::Clocks;
@@ -33,12 +35,22 @@ use crate::watch::{self, Views, Watcher};
 /// Once every slice names every pod, a node's rules follow within kube-proxy's minSyncPeriod (1 s) and its own time.
 /// Load before that would find gaps that are none of the disruption's.
 const RULES_FOLLOW: Duration = Duration::from_secs(2);
-/// A lease that has not been renewed for longer than [`LEASE_LASTS`] is nobody's.
-const RENEW_EVERY: Duration = Duration::from_secs(3);
-/// See [`RENEW_EVERY`].
-pub(crate) const LEASE_LASTS: Duration = Duration::from_secs(10);
 /// Agents may do their work so much longer than the run that they belong to.
 const AGENT_MARGIN: Duration = Duration::from_mins(5);
+
+/// How often, and how long apart, one looks for a namespace whose making was not answered.
+const LOOKS: u32 = 5;
+/// See [`LOOKS`].
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Whether the arm's namespace is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Created {
+    No,
+    /// It was asked for, and no answer told.
+    Perhaps,
+    Yes,
+}
 
 /// What an arm needs to know.
 #[derive(Debug, Clone)]
@@ -73,7 +85,7 @@ pub struct KubeCluster {
     pub(crate) watcher: Watcher,
     pub(crate) random: fastrand::Rng,
     pub(crate) ready_timeout: Duration,
-    created: bool,
+    created: Created,
     agents: Vec<Agent>,
     /// Renews the lease; ended with the run.
     renewal: Option<Renewal>,
@@ -107,7 +119,7 @@ impl KubeCluster {
             watcher,
             random,
             ready_timeout,
-            created: false,
+            created: Created::No,
             agents: Vec::new(),
             renewal: None,
             cordoned: None,
@@ -145,18 +157,22 @@ impl KubeCluster {
         let namespaces: Api<Namespace> = Api::all(self.settings.cluster.client.clone());
         let object = manifest(objects::namespace(&self.settings.owner))?;
         // Noted before it is asked for: one that was made while nobody waited any more is taken away as well.
-        self.created = true;
+        self.created = Created::Perhaps;
         match timeout(crate::connect::CALL_TIMEOUT, namespaces.create(&PostParams::default(), &object)).await
         {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => {
+                self.created = Created::Yes;
+                Ok(())
+            }
             Ok(Err(error)) if code(&error) == Some(409) => {
                 // The client may have asked a second time after the first had been granted.
                 let found = call("look at the namespace", namespaces.get(&name)).await;
                 if found.is_ok_and(|found| found.labels().get(objects::RUN) == Some(&self.settings.owner.run))
                 {
+                    self.created = Created::Yes;
                     return Ok(());
                 }
-                self.created = false;
+                self.created = Created::No;
                 Err(ClusterError::Backend(format!(
                     "namespace {name} exists already, and a run needs one of its own; name another with \
                      --namespace, or remove what an interrupted run left with `loadgen cleanup --all`"
@@ -164,7 +180,9 @@ impl KubeCluster {
             }
             Ok(Err(error)) => {
                 // Only a refusal says for certain that there is none.
-                self.created = !code(&error).is_some_and(|code| (400..500).contains(&code));
+                if code(&error).is_some_and(|code| (400..500).contains(&code)) {
+                    self.created = Created::No;
+                }
                 Err(crate::connect::failed(&format!("create namespace {name}"), &error))
             }
             Err(_) => {
@@ -191,27 +209,6 @@ impl KubeCluster {
         let agents = self.agents(self.ready_timeout).await?;
         sleep(RULES_FOLLOW).await;
         Ok(agents)
-    }
-
-    /// Makes the lease, and keeps it renewed.
-    async fn hold_lease(&self) -> Result<Renewal, ClusterError> {
-        self.apply(&manifest(objects::lease(&self.settings.owner))?).await?;
-        let leases: Api<Lease> = self.api();
-        Ok(Renewal(tokio::spawn(async move {
-            let mut turns = tokio::time::interval(RENEW_EVERY);
-            loop {
-                turns.tick().await;
-                let now = jiff::Timestamp::from_nanosecond(i128::from(clock::wall_ns())).unwrap_or_default();
-                let patch = Patch::Merge(json!({"spec": {"renewTime": MicroTime(now)}}));
-                // One that fails is made up for by the next; the run does not depend on it.
-                let parameters = PatchParams::default();
-                let renewed =
-                    call("renew the lease", leases.patch(objects::AGENTS, &parameters, &patch)).await;
-                if let Err(error) = renewed {
-                    tracing::debug!("{error}");
-                }
-            }
-        })))
     }
 
     /// The address of the Service: its `ClusterIP`, so that no name service is needed.
@@ -316,16 +313,6 @@ impl KubeCluster {
     }
 }
 
-/// A task that ends with its handle.
-#[derive(Debug)]
-struct Renewal(tokio::task::JoinHandle<()>);
-
-impl Drop for Renewal {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// Pods by name.
 #[derive(Debug, Clone)]
 pub struct PodNames(tokio::sync::watch::Receiver<Views>);
@@ -340,7 +327,7 @@ impl PodNames {
     /// Waits until the watch has seen pods of all these names. An answer may name a pod before the news of it is here.
     pub async fn seen(&mut self, names: &[String], limit: Duration) {
         let all = |views: &Views| names.iter().all(|name| views.values().any(|view| view.name == *name));
-        let _met = timeout(limit, self.0.wait_for(all)).await;
+        drop(timeout(limit, self.0.wait_for(all)).await);
     }
 }
 
@@ -374,7 +361,17 @@ impl ::cluster::Cluster for KubeCluster {
         let namespace = self.settings.owner.namespace.clone();
         let created = self.created;
         drop(self);
-        let deleted = if created { cluster.delete_namespace(&namespace, &run).await } else { Ok(()) };
+        if created == Created::Perhaps {
+            // A request that nobody waited for any more may be granted after all, if soon.
+            for _ in 0..LOOKS {
+                if cluster.has_namespace(&namespace, &run).await.unwrap_or(false) {
+                    break;
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+        }
+        let deleted =
+            if created == Created::No { Ok(()) } else { cluster.delete_namespace(&namespace, &run).await };
         let left: Vec<String> = [uncordoned, deleted]
             .into_iter()
             .filter_map(|result| match result.err()? {

@@ -65,13 +65,16 @@ impl Cluster {
             }
             Err(error) => cleaned.take(Err(error)),
         }
-        for (name, run) in &left {
-            if let Err(error) = self.begin_deletion(name, run).await {
-                cleaned.take(Err(error));
+        let mut going = Vec::new();
+        for (name, run) in left {
+            match self.begin_deletion(&name, &run).await {
+                Ok(Some(uid)) => going.push((name, uid)),
+                Ok(None) => {}
+                Err(error) => cleaned.take(Err(error)),
             }
         }
-        for (name, _) in left {
-            let gone = self.until_gone(&name).await;
+        for (name, uid) in going {
+            let gone = self.until_gone(&name, &uid).await;
             cleaned.take(gone.map(|()| format!("namespace {name} and everything in it is gone")));
         }
         Ok(cleaned)
@@ -116,14 +119,24 @@ impl Cluster {
 
     /// Deletes the namespace of a run and waits until it is gone. One that is somebody else's is not touched.
     pub(crate) async fn delete_namespace(&self, name: &str, run: &str) -> Result<(), ClusterError> {
-        if self.begin_deletion(name, run).await? { self.until_gone(name).await } else { Ok(()) }
+        match self.begin_deletion(name, run).await? {
+            Some(uid) => self.until_gone(name, &uid).await,
+            None => Ok(()),
+        }
     }
 
-    /// True if there is one of that run: only its label says so, whatever the name.
-    async fn begin_deletion(&self, name: &str, run: &str) -> Result<bool, ClusterError> {
+    /// True if there is such a namespace, and it is that run's.
+    pub(crate) async fn has_namespace(&self, name: &str, run: &str) -> Result<bool, ClusterError> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let found = call("look at the namespace", namespaces.get_opt(name)).await?;
-        let Some(found) = found.filter(|found| run_of(found) == run) else { return Ok(false) };
+        Ok(found.is_some_and(|found| run_of(&found) == run))
+    }
+
+    /// The uid of what is going now, if there is one of that run: only its label says so, whatever the name.
+    async fn begin_deletion(&self, name: &str, run: &str) -> Result<Option<String>, ClusterError> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let found = call("look at the namespace", namespaces.get_opt(name)).await?;
+        let Some(found) = found.filter(|found| run_of(found) == run) else { return Ok(None) };
         // What makes pods goes first, then the pods: left to the namespace's own deletion they would take their full
         // grace, one after the other.
         let now = DeleteParams::background();
@@ -147,14 +160,16 @@ impl Cluster {
         let preconditions = Preconditions { uid: found.uid(), resource_version: None };
         let this = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         absent_is_fine(namespaces.delete(name, &this)).await?;
-        Ok(true)
+        Ok(found.uid())
     }
 
-    async fn until_gone(&self, name: &str) -> Result<(), ClusterError> {
+    async fn until_gone(&self, name: &str, uid: &str) -> Result<(), ClusterError> {
         let namespaces = &Api::<Namespace>::all(self.client.clone());
         let gone = wait::until(GONE_WITHIN, || async move {
             let found = call("look for the namespace", namespaces.get_opt(name)).await?;
-            Ok(match found.and_then(|namespace| namespace.status) {
+            // Another that bears its name by now is not it.
+            let same = found.filter(|found| found.uid().as_deref() == Some(uid));
+            Ok(match same.and_then(|namespace| namespace.status) {
                 None => Look::Met(()),
                 Some(status) => Look::NotYet(status.phase.unwrap_or_default()),
             })

@@ -101,7 +101,8 @@ pub struct Clocks {
     nodes: Arc<Mutex<BTreeMap<String, (Stamp, NodeClock)>>>,
 }
 
-/// Two clocks that nobody steers differ by some ten millionths; twice that is added to what an old exchange found.
+/// Clocks of two machines that nobody steers drift apart by some tens of a millionth: so much is added to what an old
+/// exchange found.
 const DRIFT_PER_MILLION: u64 = 100;
 
 impl Clocks {

@@ -74,7 +74,8 @@ impl KubeCluster {
     async fn victim(&mut self) -> Result<View, ClusterError> {
         let mut views = self.watcher.views.clone();
         let one = |views: &Views| views.values().any(View::is_available);
-        let _met = timeout(self.ready_timeout, views.wait_for(one)).await;
+        // Dropped at once: it would hold the views against their writer while they are looked at again.
+        drop(timeout(self.ready_timeout, views.wait_for(one)).await);
         self.random
             .choice(self.available())
             .ok_or_else(|| ClusterError::Backend("no pod is ready that could be taken away".to_owned()))

@@ -68,6 +68,7 @@ struct Known {
     view: View,
     announced: bool,
     restarts: i32,
+    spec_grace: u64,
     running: bool,
     /// T0, while it is not known yet that the pod was deleted; and whether only the news of it has a time.
     killing: Option<(Stamp, bool)>,
@@ -121,6 +122,8 @@ impl Observer {
         let id = PodId(known.id);
         known.view.name = pod.metadata.name.clone().unwrap_or_default();
         known.view.template = template;
+        let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+        known.spec_grace = grace.and_then(|grace| u64::try_from(grace).ok()).unwrap_or(30);
         known.view.node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
         known.view.unscheduled = crate::readiness::unscheduled(pod);
         let terminating = pod.metadata.deletion_timestamp.is_some();
@@ -165,10 +168,11 @@ impl Observer {
                 continue;
             }
             let pod = PodId(known.id);
-            // Nothing goes without having been deleted, though nobody saw with how much grace.
+            // Nothing goes without having been deleted; nobody saw with how much grace, so with its own.
             if !known.view.terminating {
                 known.view.terminating = true;
-                events.push((at, Event::Terminating { pod, grace_seconds: 0 }));
+                let grace_seconds = known.spec_grace;
+                events.push((at, Event::Terminating { pod, grace_seconds }));
             }
             known.tell_killing(sleeps, &mut events);
             (known.view.gone, known.view.ready) = (true, false);

@@ -98,7 +98,7 @@ impl KubeCluster {
         let mut views = self.watcher.views.clone();
         let grace = self.settings.arm.workload.termination_grace_period_seconds;
         let over = |views: &Views| views.values().all(|view| !view.terminating || view.ended);
-        let _met = timeout(Duration::from_secs(grace.saturating_add(5)), views.wait_for(over)).await;
+        drop(timeout(Duration::from_secs(grace.saturating_add(5)), views.wait_for(over)).await);
     }
 
     /// What the API server can add to a state that lasts: the reason why no pod was even made.

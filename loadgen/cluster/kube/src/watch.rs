@@ -140,15 +140,18 @@ impl Watching {
             pin!(lasting(watcher(Api::<CoreEvent>::namespaced(client(), namespace), about_pods)));
         loop {
             tokio::select! {
-                Some(item) = pods.next() => if let Some(pod) = self.seen("pods", item) {
-                    self.on_pod(pod);
-                },
-                Some(item) = slices.next() => if let Some(slice) = self.seen("endpointslices", item) {
-                    self.on_slice(slice);
-                },
-                Some(item) = events.next() => if let Some(event) = self.seen("events", item) {
-                    self.on_event(event);
-                },
+                Some(item) = pods.next() => {
+                    let since = self.seen("pods", item, Self::on_pod);
+                    self.went_on("pods", since);
+                }
+                Some(item) = slices.next() => {
+                    let since = self.seen("endpointslices", item, Self::on_slice);
+                    self.went_on("endpointslices", since);
+                }
+                Some(item) = events.next() => {
+                    let since = self.seen("events", item, Self::on_event);
+                    self.went_on("events", since);
+                }
                 Some(said) = self.inbox.recv() => self.on_said(said),
             }
             let views = self.observer.views();
@@ -170,30 +173,43 @@ impl Watching {
         }
     }
 
-    /// What a watch saw; keeps account of when it saw nothing. It begins anew by itself.
-    fn seen<K>(&mut self, watch: &'static str, item: watcher::Result<Watched<K>>) -> Option<Watched<K>> {
-        let now = self.now();
-        match item {
+    /// Takes what a watch saw, and keeps account of when it saw nothing: since when, if it goes on with this. It begins
+    /// anew by itself.
+    fn seen<K>(
+        &mut self,
+        watch: &'static str,
+        item: watcher::Result<Watched<K>>,
+        take: impl FnOnce(&mut Self, Watched<K>),
+    ) -> Option<Stamp> {
+        let change = match item {
+            Ok(change) => change,
             Err(error) => {
+                let now = self.now();
                 tracing::debug!("the watch of {watch} broke and begins anew: {error}");
                 self.broken.send_modify(|broken| {
                     broken.entry(watch).or_insert(now);
                 });
-                None
+                return None;
             }
-            // A new list is complete only at its end.
-            Ok(change @ (Watched::Init | Watched::InitApply(_))) => Some(change),
-            Ok(change) => {
-                let mut since = None;
-                self.broken.send_if_modified(|broken| {
-                    since = broken.remove(watch);
-                    since.is_some()
-                });
-                if let Some(since) = since {
-                    self.emit(vec![(now, blind(watch, since, now))]);
-                }
-                Some(change)
-            }
+        };
+        // A new list is complete only at its end.
+        let goes_on = !matches!(change, Watched::Init | Watched::InitApply(_));
+        take(self, change);
+        let mut since = None;
+        if goes_on {
+            self.broken.send_if_modified(|broken| {
+                since = broken.remove(watch);
+                since.is_some()
+            });
+        }
+        since
+    }
+
+    /// Told after what the watch went on with: what is news of the time in between belongs to it.
+    fn went_on(&self, watch: &str, since: Option<Stamp>) {
+        if let Some(since) = since {
+            let now = self.now();
+            self.emit(vec![(now, blind(watch, since, now))]);
         }
     }
 

@@ -74,6 +74,10 @@ fn sigterm_at_the_earlier(pod: &PodFacts) -> Option<Seen> {
     let began = timeline.pre_stop_started_ns?;
     let after = seconds(timeline.t0_ns.unwrap_or(began).min(began), timeline.sigterm_ns?);
     let grace = real(pod.grace_seconds?);
+    // That a `sleep` ended is inferred from SIGTERM, and says nothing beside it.
+    if pod.inferred.contains("pre_stop_ended") && pod.pre_stop == Some(HookOutcome::Completed) {
+        return None;
+    }
     // A hook that was left running ends with its container, if anybody tells of it at all.
     let ended = timeline.pre_stop_ended_ns.filter(|_| pod.pre_stop != Some(HookOutcome::Overran));
     let hook = ended.filter(|ended| Some(*ended) <= timeline.sigterm_ns).map(|ended| seconds(began, ended));
@@ -91,15 +95,15 @@ fn whole_grace_after_sigterm(pod: &PodFacts) -> Option<Seen> {
     let timeline = &pod.timeline;
     let sigterm = timeline.sigterm_ns.filter(|_| pod.was_killed())?;
     let hook = seconds(timeline.t0_ns.or(timeline.pre_stop_started_ns)?, sigterm);
-    // As long as the hook used less than a second the two rules say the same.
-    if hook < 1.0 {
-        return None;
-    }
     let (killed, within) = match timeline.killed_ns {
         Some(killed) => (killed, WITHIN),
         None => (timeline.exited_ns?, VAGUELY_WITHIN),
     };
     let (after, grace) = (seconds(sigterm, killed), real(pod.grace_seconds?));
+    // Where what is left of the grace, two seconds at least, is the whole of it or near that, both rules say the same.
+    if grace - (grace - hook.floor()).max(2.0) <= within {
+        return None;
+    }
     let about = if timeline.killed_ns.is_some() { "" } else { "about " };
     Some(Seen {
         holds: after >= grace - within,

@@ -15,6 +15,9 @@ use crate::verdict::{Evidence, Stall};
 /// A clock less certain than this moves requests across edges that lie close to one another.
 const CLOCK_UNCERTAIN_NS: u64 = 20_000_000;
 
+/// So many nodes are named in a sentence.
+const NODES_NAMED: usize = 5;
+
 impl Arm<'_> {
     /// What the verdict needs beyond the report.
     pub(super) fn evidence(&self) -> Evidence {
@@ -103,9 +106,18 @@ impl Arm<'_> {
     /// The same as a caveat.
     fn unprobed(&self) -> Option<String> {
         let probed = self.probed().filter(|_| self.plan.role == Role::Trial)?;
+        let has_agent = |node: &&String| self.agents.values().any(|agent| agent.node == **node);
+        let without: Vec<&str> = self
+            .nodes()
+            .iter()
+            .filter(|node| !has_agent(node))
+            .map(String::as_str)
+            .take(NODES_NAMED)
+            .collect();
         Some(format!(
-            "the load came from {probed}: how the rules of the others followed was not tested; --agents {} spreads over all",
-            self.nodes().len()
+            "the load came from {probed}: how the rules of the others ({}{}) followed was not tested; --agents puts more to work",
+            without.join(", "),
+            if self.nodes().len() > self.agents.len() + NODES_NAMED { ", …" } else { "" }
         ))
     }
 

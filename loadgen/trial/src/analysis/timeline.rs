@@ -205,7 +205,8 @@ impl PodFacts {
     /// When the pod was asked to go: the call, or where someone else made it, the first that was seen of it.
     pub(crate) fn deleted_at(&self) -> Option<u64> {
         let timeline = &self.timeline;
-        timeline.delete_requested_ns.or(timeline.terminating_ns).or(timeline.t0_ns)
+        // News of the one may come late, and the other tells of it then.
+        timeline.delete_requested_ns.or(timeline.terminating_ns.into_iter().chain(timeline.t0_ns).min())
     }
 
     /// True from the delete until the pod is no more.

@@ -228,7 +228,7 @@ fn a_failed_hook_is_a_warning_and_the_end_of_the_hook_while_probes_are_noise() {
 fn a_pod_that_a_new_list_lacks_is_gone() {
     let mut observer = observer(false);
     assert_eq!(observer.on_listed(at(5), &["u1".to_owned()]), []);
-    let deleted = Event::Terminating { pod: POD, grace_seconds: 0 };
+    let deleted = Event::Terminating { pod: POD, grace_seconds: 30 };
     let gone = Event::Gone { pod: POD };
     assert_eq!(observer.on_listed(at(5), &[]), [(at(5), deleted), (at(5), gone)]);
     assert_eq!(observer.on_listed(at(6), &[]), []);

@@ -102,6 +102,8 @@ impl Follower {
             Err(error) => return Err(connect::line(&error)),
         };
         let mut log = pin!(log);
+        // Only what the last stream had shown already: clocks are set, and two streams of a container are not in order.
+        let mut shown = *last;
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -117,9 +119,10 @@ impl Follower {
             // The runtime's own stamp comes first: it tells what was read already, whatever became of the file.
             let (written, text) = line.split_once(' ').unwrap_or(("", line));
             let written = written.parse::<jiff::Timestamp>().ok();
-            if written.is_some() && written <= *last {
+            if written.is_some() && written <= shown {
                 continue;
             }
+            shown = None;
             *last = written.or(*last);
             let at = self.settings.emitter.clock().now();
             let said = Said::Line(self.id, self.view.node.clone(), at, text.to_owned());
