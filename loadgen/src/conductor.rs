@@ -318,6 +318,21 @@ async fn forward(mut signals: watch::Receiver<Stop>, stopper: watch::Sender<Stop
     stop(&stopper, why);
 }
 
+/// Takes away from a cluster what an arm left whose task died. Gives what could not be.
+#[cfg(feature = "kube")]
+async fn sweep(conductor: &Conductor) -> Vec<String> {
+    match &conductor.place {
+        Place::Kube(place) => remote::sweep(place, &conductor.run).await,
+        Place::Local { .. } => vec![],
+    }
+}
+
+/// Without a cluster there is nothing that the guard does not end.
+#[cfg(not(feature = "kube"))]
+fn sweep(_: &Conductor) -> std::future::Ready<Vec<String>> {
+    std::future::ready(vec![])
+}
+
 /// Ends what the run consists of, in order: processes, then the recording.
 async fn close(
     shared: Arc<Shared>,
@@ -328,12 +343,10 @@ async fn close(
         leftovers.push("a task of the run has not ended".to_owned());
         return Ok(Outcome { stop, error, leftovers });
     };
-    #[cfg(feature = "kube")]
-    if let (true, Place::Kube(place)) = (died, &conductor.place) {
-        leftovers.extend(remote::sweep(place, &conductor.run).await);
+    // Processes have their guard.
+    if died {
+        leftovers.extend(sweep(&conductor).await);
     }
-    #[cfg(not(feature = "kube"))]
-    let _guarded = died;
     let swept = tokio::task::spawn_blocking(move || {
         let Some(Processes { guard, .. }) = processes else { return Ok(()) };
         let mut guard = guard.lock().map_err(|_| std::io::Error::other("the guard's handle is broken"))?;

@@ -13,8 +13,8 @@
 //! * [`heartbeat`]: notices when this process stood still
 //! * [`hidden`]: the programs that a run re-executes this binary as
 //! * [`exit_code`]: exit codes are an interface
-//! * [`limits`]: limits of this process
-//! * [`target`]: from a URL to an address
+//! * `limits`: limits of this process
+//! * `target`: from a URL to an address
 
 #[cfg(feature = "kube")]
 pub mod agent;

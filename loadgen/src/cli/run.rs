@@ -147,6 +147,7 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
 }
 
 /// What is left has to be taken away by somebody: its code goes before any other.
+#[cfg_attr(not(feature = "kube"), expect(unused_variables, reason = "only a cluster has to be named again"))]
 fn tell_leftovers(arguments: &Args, leftovers: &[String]) -> Option<ExitCode> {
     #[cfg(feature = "kube")]
     let which = arguments.kube.which();
