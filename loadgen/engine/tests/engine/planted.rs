@@ -140,7 +140,8 @@ fn an_answer_that_only_the_close_ends_is_marked_and_ends_with_the_close() {
             let unbounded = [Fault::CloseDelimited, Fault::CloseDelimitedSilently].contains(&fault);
             assert_eq!(record.flags.has(Flags::CLOSE_DELIMITED), unbounded, "{fault:?}: {record:?}");
             if unbounded {
-                assert!(record.end - record.first_byte >= 190_000, "the close came 20 ms later: {record:?}");
+                // From the request on: when the first byte was read is the client's own affair, on a busy machine late.
+                assert!(record.end - record.start >= 200_000, "the close came 20 ms later: {record:?}");
             }
         }
     }
