@@ -96,8 +96,7 @@ fn a_rollout_with_pre_stop_and_drain_drops_nothing_and_both_flows_are_seen() {
     let kubeconfig = kubeconfig();
     let scratch = Scratch::new();
     let account = published(&kubeconfig, &scratch, None);
-    let judged =
-        ["--set", "control=true", "--set", "load.lateOver=1s", "--set", "limits.detectionFloor=500ms"];
+    let judged = ["--set", "control=true", "--set", "limits.detectionFloor=500ms"];
     let run = run(&scratch, "default", &on(&account.kubeconfig, &judged));
     assert_eq!((run.ran.code, run.verdict()), (0, "pass"), "{}", run.summary());
     assert_eq!((run.count("failed"), run.count("late")), (0, 0));
