@@ -14,9 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use clock::Clock;
-use cluster_kube::agent::{
-    ABANDONED_AFTER, At, LaneSummary, PORT, PROTOCOL, Plan, Progress, Spoken, Summary,
-};
+use cluster_kube::agent::{ABANDONED_AFTER, At, LaneSummary, PORT, Plan, Progress, Spoken, Summary};
 use contract::clock::Reading;
 use engine::{Direct, Engine, EngineConfig, Named};
 use http_body_util::{BodyExt, Full, Limited};
@@ -247,7 +245,7 @@ fn with<T: serde::de::DeserializeOwned>(
 /// Reads a plan only of a controller that means the same by it.
 async fn planned(shared: &Shared, body: &Bytes) -> Result<(), String> {
     let spoken: Spoken = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    if (spoken.protocol, spoken.source.as_str()) != (PROTOCOL, crate::SOURCE) {
+    if spoken.source != crate::SOURCE {
         return Err(format!(
             "the image of the agents is of another build than this loadgen (source {}, not {}): make both from the same \
              (scripts/image), and load the image on every node",

@@ -9,7 +9,7 @@ fn plan(target: &str) -> Plan {
     let epoch_mono_ns = i64::try_from(clock::monotonic_ns()).unwrap();
     let target = target.to_owned();
     let source = crate::SOURCE.to_owned();
-    Plan { protocol: PROTOCOL, source, load, seed: 1, agent: 3, node: 0, target, sticky: true, epoch_mono_ns }
+    Plan { source, load, seed: 1, agent: 3, node: 0, target, sticky: true, epoch_mono_ns }
 }
 
 fn sent(shared: &Shared, plan: &serde_json::Value) -> Result<(), String> {

@@ -173,7 +173,6 @@ fn plan_for(
         stranger("which took no pods when the run began, or is not among the first 255 nodes: run it again, or with fewer agents")
     })?;
     Ok(agent::Plan {
-        protocol: agent::PROTOCOL,
         source: crate::SOURCE.to_owned(),
         load: agent::share(&arm.load, u32::from(agent.number), total),
         seed: shared.arm_seed(id).wrapping_add(u64::from(agent.number)),

@@ -41,15 +41,11 @@ const TRY_AGAIN: Duration = Duration::from_millis(250);
 /// So many agents are talked to side by side.
 pub const AT_ONCE: usize = 16;
 
-/// What both sides say to each other. An agent of another build, which an image may well hold, refuses a plan.
-pub const PROTOCOL: u32 = 2;
-
 /// What an agent is to send.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// [`PROTOCOL`] of the controller.
-    pub protocol: u32,
-    /// What the controller was built from: an engine that was built from anything else measures something else.
+    /// What the controller was built from. An agent that was built from anything else, which an image may well hold,
+    /// refuses: its engine would measure something else.
     pub source: String,
     /// This agent's share of the load, credentials and all.
     pub load: Load,
@@ -70,10 +66,7 @@ pub struct Plan {
 /// The part of a plan that every build understands.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Spoken {
-    /// [`PROTOCOL`] of the controller; the first had none.
-    #[serde(default)]
-    pub protocol: u32,
-    /// What it was built from.
+    /// What the controller was built from; the first did not say.
     #[serde(default)]
     pub source: String,
 }

@@ -116,7 +116,7 @@ impl Access {
         if names.contains(&wanted.as_str()) {
             return Ok(());
         }
-        Err(ClusterError::Input(format!(
+        Err(ClusterError::Backend(format!(
             "the kubeconfig has no context `{wanted}`; it has: {}",
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         )))
