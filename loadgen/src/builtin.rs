@@ -26,6 +26,7 @@ pub const ALL: &[Builtin] = &[
         name: "grace-shorter-than-drain",
         yaml: include_str!("../scenarios/grace-shorter-than-drain.yaml"),
     },
+    Builtin { name: "api-during-shutdown", yaml: include_str!("../scenarios/api-during-shutdown.yaml") },
 ];
 
 /// What runs when nothing is named.

@@ -13,14 +13,21 @@ use clap::{ArgAction, Args, Subcommand};
 use contract::{env, lifecycle::Hook};
 
 use crate::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, StopSignal},
     hook as hooks,
     lifecycle::OnSigterm,
-    shell,
+    shell, wrap,
 };
+
+/// The flag that [`crate::wrap`] leaves out; it is to be one argument with its value.
+pub(crate) const WRAPPED: &str = "--wrapped";
 
 /// Flags of `server run`, as they were given. [`Config`] is what they mean.
 #[derive(Debug, Clone, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "settings of their own, each named by its flag; none is a mode"
+)]
 pub struct RunArgs {
     /// Where to listen; port 0 takes a free one, told in the `main-started` line.
     #[arg(long, env = "SERVER_LISTEN", value_name = "ADDR:PORT", default_value = "0.0.0.0:8080")]
@@ -51,8 +58,9 @@ pub struct RunArgs {
     /// How long every answer takes, beyond what its request asks for.
     #[arg(long, env = "SERVER_SERVICE_TIME", value_parser = duration, default_value = "0ms")]
     pub(crate) service_time: Duration,
-    /// A URL (http) to GET once a second after SIGTERM; results are lifecycle events.
-    #[arg(long, env = "SERVER_POLL_WHILE_DRAINING", value_name = "URL")]
+    /// A URL (http) to GET once a second after SIGTERM, or `apiserver`: the pod's service account at the API server.
+    /// Results are lifecycle events.
+    #[arg(long, env = "SERVER_POLL_WHILE_DRAINING", value_name = "URL|apiserver")]
     pub(crate) poll_while_draining: Option<String>,
     /// Longest request head, in bytes.
     #[arg(long, env = "SERVER_MAX_HEADER_BYTES", value_name = "N", default_value_t = 16 * 1024)]
@@ -66,6 +74,23 @@ pub struct RunArgs {
     /// How long a request's head, and then its body, may take to arrive once its first byte is there.
     #[arg(long, env = "SERVER_HEADER_READ_TIMEOUT", value_parser = duration, default_value = "10s")]
     pub(crate) header_read_timeout: Duration,
+    /// The signal that begins the shutdown: what the image's STOPSIGNAL or the pod's `lifecycle.stopSignal` names.
+    #[arg(long, env = "SERVER_STOP_SIGNAL", value_enum, default_value = "SIGTERM")]
+    pub(crate) stop_signal: StopSignal,
+    /// Crash (exit with 1) this long after it began to listen, whatever is under way.
+    #[arg(long, env = "SERVER_EXIT_AFTER", value_parser = duration)]
+    pub(crate) exit_after: Option<Duration>,
+    /// Say so often that the process still runs: the last line tells when SIGKILL came. 10ms or more.
+    #[arg(long, env = "SERVER_REPORT_EVERY", value_parser = duration)]
+    pub(crate) report_every: Option<Duration>,
+    /// Say when a probe asks.
+    #[arg(long, env = "SERVER_REPORT_PROBES", action = ArgAction::Set, default_value_t = false,
+          num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) report_probes: bool,
+    /// Run beneath a process that waits and passes no signal on, as `sh -c` does with a command that it does not exec.
+    #[arg(long, env = "SERVER_WRAPPED", action = ArgAction::Set, default_value_t = false,
+          num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) wrapped: bool,
 }
 
 /// Flags of `server hook`.
@@ -91,6 +116,15 @@ struct HookFlags {
     /// What it exits with.
     #[arg(long, value_name = "N", default_value_t = 0)]
     exit_code: u8,
+    /// Say so often that the hook still runs. 10ms or more.
+    #[arg(long, value_parser = duration)]
+    report_every: Option<Duration>,
+    /// Leave a child behind that holds the hook's output open for this long.
+    #[arg(long, value_parser = duration)]
+    leave_child: Option<Duration>,
+    /// Exit with 1 until this time (RFC 3339), and as told from then on.
+    #[arg(long, value_name = "TIME")]
+    fail_until: Option<jiff::Timestamp>,
     /// The pod's name, told in the hook's lifecycle lines.
     #[arg(long, env = env::POD_NAME, default_value = "server")]
     pod_name: String,
@@ -105,6 +139,8 @@ enum RunError {
     Start(#[from] shell::StartError),
     #[error("failed to start the runtime: {0}")]
     Runtime(#[source] io::Error),
+    #[error("failed to run beneath a wrapper: {0}")]
+    Wrap(#[source] io::Error),
 }
 
 /// Serves until the process is to exit; returns what it is to exit with. Blocks, on a runtime of its own.
@@ -126,7 +162,14 @@ pub fn hook(arguments: &HookArgs) -> ExitCode {
         HookCommand::PreStop(flags) => (Hook::PreStop, flags),
         HookCommand::PostStart(flags) => (Hook::PostStart, flags),
     };
-    match hooks::run(&flags.pod_name, hook, flags.sleep, flags.exit_code) {
+    let too_early = flags.fail_until.is_some_and(|until| jiff::Timestamp::now() < until);
+    let work = hooks::Work {
+        sleep: flags.sleep,
+        code: if too_early { 1 } else { flags.exit_code },
+        report_every: flags.report_every.map(|every| every.max(Duration::from_millis(10))),
+        leave_child: flags.leave_child,
+    };
+    match hooks::run(&flags.pod_name, hook, work) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             complain(&format_args!("failed to write lifecycle lines: {error}"));
@@ -136,7 +179,11 @@ pub fn hook(arguments: &HookArgs) -> ExitCode {
 }
 
 fn try_run(arguments: RunArgs) -> Result<(), RunError> {
+    let wrapped = arguments.wrapped;
     let config = Config::try_from(arguments)?;
+    if wrapped {
+        return wrap::run().map_err(RunError::Wrap);
+    }
     // One thread: a pod is one core at most, dozens of them share a laptop, and one thread gives one order of events.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;

@@ -13,6 +13,8 @@ use crate::{
 pub(crate) const LONGEST_DELAY: Duration = Duration::from_mins(10);
 /// The longest of the shutdown's times; far beyond any grace period, and safe to add to any clock.
 const LONGEST_TIME: Duration = Duration::from_hours(24);
+/// A log is no place for more.
+const SHORTEST_REPORT: Duration = Duration::from_millis(10);
 /// Below this hyper cannot be asked to keep its read buffer.
 const SMALLEST_HEADER_LIMIT: usize = 8 * 1024;
 /// Kubernetes' own limit for the name of an object; also keeps lifecycle lines short enough to be atomic.
@@ -28,8 +30,30 @@ pub struct Config {
     close_connections: bool,
     fail_readiness: bool,
     service_time: Duration,
-    poll: Option<PollTarget>,
+    poll: Option<Poll>,
     limits: Limits,
+    stop_signal: StopSignal,
+    exit_after: Option<Duration>,
+    report_every: Option<Duration>,
+    report_probes: bool,
+}
+
+/// The signal that begins the shutdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub enum StopSignal {
+    /// What Kubernetes sends where neither the image nor the pod says otherwise.
+    Sigterm,
+    /// Keyboard interrupt.
+    Sigint,
+    /// Quit; the graceful stop of nginx and php-fpm.
+    Sigquit,
+    /// Hang-up.
+    Sighup,
+    /// User-defined.
+    Sigusr1,
+    /// User-defined; the graceful stop of Apache is `SIGWINCH`, which we do not offer.
+    Sigusr2,
 }
 
 /// What a client may take.
@@ -42,6 +66,14 @@ pub(crate) struct Limits {
 }
 
 /// What `pollWhileDraining` GETs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Poll {
+    Url(PollTarget),
+    /// The pod's own service account, at the API server.
+    ApiServer,
+}
+
+/// A URL's parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PollTarget {
     pub(crate) host: String,
@@ -85,7 +117,9 @@ pub enum ConfigError {
     #[error("--pod-name {0:?} is not a pod's name: 1 to 253 visible ASCII characters")]
     PodName(String),
     /// A URL that cannot be polled.
-    #[error("--poll-while-draining {0:?} cannot be polled: it takes an http:// URL with a host")]
+    #[error(
+        "--poll-while-draining {0:?} cannot be polled: it takes an http:// URL with a host, or apiserver"
+    )]
     PollUrl(String),
 }
 
@@ -132,12 +166,32 @@ impl Config {
         &self.pod
     }
 
-    pub(crate) const fn poll(&self) -> Option<&PollTarget> {
+    pub(crate) const fn poll(&self) -> Option<&Poll> {
         self.poll.as_ref()
     }
 
     pub(crate) const fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// The signal that begins the shutdown.
+    pub(crate) const fn stop_signal(&self) -> StopSignal {
+        self.stop_signal
+    }
+
+    /// After which the process crashes, from when it listens.
+    pub(crate) const fn exit_after(&self) -> Option<Duration> {
+        self.exit_after
+    }
+
+    /// How often the process says that it is there.
+    pub(crate) const fn report_every(&self) -> Option<Duration> {
+        self.report_every
+    }
+
+    /// Whether probes are lifecycle events.
+    pub(crate) const fn report_probes(&self) -> bool {
+        self.report_probes
     }
 }
 
@@ -165,14 +219,26 @@ impl TryFrom<RunArgs> for Config {
             close_connections: raw.close_connections,
             fail_readiness: raw.fail_readiness,
             service_time: raw.service_time,
-            poll: raw.poll_while_draining.as_deref().map(PollTarget::try_from).transpose()?,
+            poll: raw.poll_while_draining.as_deref().map(Poll::try_from).transpose()?,
             limits: Limits {
                 header_bytes: raw.max_header_bytes,
                 body_bytes: raw.max_body_bytes,
                 connections: raw.max_connections,
                 read_timeout: raw.header_read_timeout,
             },
+            stop_signal: raw.stop_signal,
+            exit_after: raw.exit_after.filter(|after| !after.is_zero()),
+            report_every: raw.report_every.filter(|every| !every.is_zero()),
+            report_probes: raw.report_probes,
         })
+    }
+}
+
+impl TryFrom<&str> for Poll {
+    type Error = ConfigError;
+
+    fn try_from(text: &str) -> Result<Self, ConfigError> {
+        if text == "apiserver" { Ok(Self::ApiServer) } else { text.try_into().map(Self::Url) }
     }
 }
 
@@ -203,12 +269,17 @@ fn contradictions(raw: &RunArgs) -> Result<(), ConfigError> {
         OnSigterm::Drain => return Ok(()),
         OnSigterm::Exit => "exit",
         OnSigterm::Ignore => "ignore",
+        OnSigterm::Unhandled => "unhandled",
     };
     for (flag, asked) in [
         ("--lame-duck", !raw.lame_duck.is_zero()),
         ("--shutdown-takes", !raw.shutdown_takes.is_zero()),
         ("--fail-readiness", raw.fail_readiness),
-        ("--poll-while-draining", raw.poll_while_draining.is_some() && raw.on_sigterm == OnSigterm::Exit),
+        (
+            "--poll-while-draining",
+            raw.poll_while_draining.is_some()
+                && matches!(raw.on_sigterm, OnSigterm::Exit | OnSigterm::Unhandled),
+        ),
     ] {
         if asked {
             return Err(ConfigError::NeedsDrain { flag, on_sigterm });
@@ -224,6 +295,8 @@ fn ranges(raw: &RunArgs) -> Result<(), ConfigError> {
         ("--shutdown-takes", raw.shutdown_takes, LONGEST_TIME),
         ("--drain-timeout", raw.drain_timeout, LONGEST_TIME),
         ("--header-read-timeout", raw.header_read_timeout, LONGEST_TIME),
+        ("--exit-after", raw.exit_after.unwrap_or_default(), LONGEST_TIME),
+        ("--report-every", raw.report_every.unwrap_or_default(), LONGEST_TIME),
     ] {
         if value > limit {
             return Err(ConfigError::TooLong { flag, value, limit });
@@ -243,6 +316,12 @@ fn ranges(raw: &RunArgs) -> Result<(), ConfigError> {
             raw.header_read_timeout.as_secs(),
             !raw.header_read_timeout.is_zero(),
             "more than 0s",
+        ),
+        (
+            "--report-every",
+            u64::try_from(raw.report_every.unwrap_or_default().as_millis()).unwrap_or(u64::MAX),
+            raw.report_every.is_none_or(|every| every.is_zero() || every >= SHORTEST_REPORT),
+            "0s, or 10ms and more",
         ),
     ] {
         if !fits {
@@ -299,6 +378,7 @@ pub(crate) mod tests {
             ["--service-time", "601s"],
             ["--max-header-bytes", "100"],
             ["--max-connections", "0"],
+            ["--report-every", "1ms"],
             ["--header-read-timeout", "0"],
             ["--pod-name", "a b"],
             ["--poll-while-draining", "https://a/"],

@@ -27,6 +27,7 @@ pub mod hook;
 pub mod lifecycle;
 
 mod accept;
+mod api_server;
 mod connection;
 mod layers;
 mod pod;
@@ -35,3 +36,4 @@ mod routes;
 mod shell;
 mod stamp;
 mod stream;
+mod wrap;

@@ -34,8 +34,10 @@ pub enum OnSigterm {
     Drain,
     /// Exit at once, whatever is in flight.
     Exit,
-    /// Go on serving, as a process without a handler does when it is process 1.
+    /// Go on serving: a handler that does nothing.
     Ignore,
+    /// No handler: process 1 of a container never sees the signal, and any other process dies of it.
+    Unhandled,
 }
 
 /// The settings that the machine decides by.
@@ -181,7 +183,8 @@ impl Lifecycle {
         self.signalled = true;
         let mut actions = vec![Action::AnnounceSigterm];
         match (self.policy.on_sigterm, self.phase) {
-            (OnSigterm::Ignore, _) => actions.push(Action::StartPolling),
+            // Without a handler nobody tells of the signal.
+            (OnSigterm::Ignore | OnSigterm::Unhandled, _) => actions.push(Action::StartPolling),
             (OnSigterm::Exit, _) | (OnSigterm::Drain, Phase::Starting) => {
                 self.phase = Phase::Finished;
                 actions.push(Action::AnnounceFinished);

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use contract::{
     clock::Reading,
-    lifecycle::{Event, Hook},
+    lifecycle::{Event, Hook, Probe},
     paths,
 };
 use futures_util::stream;
@@ -59,7 +59,7 @@ enum Route {
     Live,
     Ready,
     Clock,
-    PreStop(Duration),
+    PreStop(Duration, StatusCode),
 }
 
 // === impl Routes ===
@@ -67,6 +67,12 @@ enum Route {
 impl Routes {
     pub(crate) fn new(pod: Arc<Pod>) -> Self {
         Self { pod }
+    }
+
+    fn probed(&self, probe: Probe) {
+        if self.pod.config.report_probes() {
+            self.pod.announcer.emit(Event::Probed { probe });
+        }
     }
 
     async fn answer(self, request: Request<Bytes>) -> Answer {
@@ -83,16 +89,25 @@ impl Routes {
             Route::Stream { chunks, every } => Response::new(streamed(chunks, every)),
             Route::Echo => echo(request),
             Route::Status(status) => plain(status, ""),
-            Route::Live => plain(StatusCode::OK, "alive\n"),
-            Route::Ready if self.pod.ready() => plain(StatusCode::OK, "ready\n"),
-            Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            Route::Live => {
+                self.probed(Probe::Liveness);
+                plain(StatusCode::OK, "alive\n")
+            }
+            Route::Ready => {
+                self.probed(Probe::Readiness);
+                if self.pod.ready() {
+                    plain(StatusCode::OK, "ready\n")
+                } else {
+                    plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+                }
+            }
             Route::Clock => clock(),
-            Route::PreStop(time) => {
+            Route::PreStop(time, status) => {
                 let hook = Hook::PreStop;
                 self.pod.announcer.emit(Event::HookStarted { hook });
                 sleep(time).await;
-                self.pod.announcer.emit(Event::HookEnded { hook, code: 200 });
-                plain(StatusCode::OK, "done\n")
+                self.pod.announcer.emit(Event::HookEnded { hook, code: status.as_u16().into() });
+                plain(status, "done\n")
             }
         }
     }
@@ -131,12 +146,10 @@ impl Route {
         if let Some(time) = path.strip_prefix(paths::DELAY) {
             delay(time).map(Self::Delay)
         } else if let Some(time) = path.strip_prefix(paths::PRE_STOP_HOOK) {
-            delay(time).map(Self::PreStop)
+            let (time, code) = time.split_once('/').unwrap_or((time, "200"));
+            Ok(Self::PreStop(delay(time)?, status(code)?))
         } else if let Some(code) = path.strip_prefix(paths::STATUS) {
-            // Informational codes are no answers; hyper would not send one as such.
-            let code = code.parse().ok().filter(|code| (200..=599).contains(code));
-            let status = code.and_then(|code: u16| StatusCode::from_u16(code).ok());
-            status.map(Self::Status).ok_or(StatusCode::BAD_REQUEST)
+            status(code).map(Self::Status)
         } else if let Some(rest) = path.strip_prefix(paths::STREAM) {
             let (chunks, every) = rest.split_once('/').ok_or(StatusCode::BAD_REQUEST)?;
             let chunks = chunks.parse().ok().filter(|chunks| *chunks <= MOST_CHUNKS);
@@ -173,6 +186,12 @@ impl<B: Body + Unpin, G: Unpin> Body for Guarded<B, G> {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// Informational codes are no answers; hyper would not send one as such.
+fn status(code: &str) -> Result<StatusCode, StatusCode> {
+    let code = code.parse().ok().filter(|code| (200..=599).contains(code));
+    code.and_then(|code: u16| StatusCode::from_u16(code).ok()).ok_or(StatusCode::BAD_REQUEST)
 }
 
 /// Whose request a path is.
@@ -243,7 +262,7 @@ mod tests {
         assert_eq!(get("/status/503"), Ok(Route::Status(StatusCode::SERVICE_UNAVAILABLE)));
         assert_eq!(get("/livez"), Ok(Route::Live));
         assert_eq!(get("/readyz"), Ok(Route::Ready));
-        assert_eq!(get("/hooks/pre-stop/5"), Ok(Route::PreStop(Duration::from_millis(5))));
+        assert_eq!(get("/hooks/pre-stop/5"), Ok(Route::PreStop(Duration::from_millis(5), StatusCode::OK)));
         assert_eq!(Route::find(&Method::POST, "/echo"), Ok(Route::Echo));
         assert_eq!(Route::find(&Method::POST, "/"), Ok(Route::Echo));
     }

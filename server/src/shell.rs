@@ -11,16 +11,16 @@ use futures_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
-    time::{Interval, MissedTickBehavior, interval, sleep},
+    time::{Interval, MissedTickBehavior, Sleep, interval, sleep},
 };
 
 use crate::{
     accept,
     announce::Announcer,
-    config::Config,
+    config::{Config, StopSignal},
     connection,
     layers::{self, Stack},
-    lifecycle::{Action, Input, Lifecycle, Phase, Timer},
+    lifecycle::{Action, Input, Lifecycle, OnSigterm, Phase, Timer},
     pod::Pod,
     poll,
 };
@@ -35,6 +35,8 @@ pub(crate) enum StartError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("listen for SIGTERM: {0}")]
     Signal(#[source] io::Error),
+    #[error("go on: told to crash by --exit-after")]
+    Crash,
     #[error("write lifecycle lines: standard output is closed ({0}); keep it open")]
     Stdout(#[source] io::Error),
 }
@@ -45,6 +47,8 @@ enum Occurrence {
     Accepted(TcpStream),
     Polled(Event),
     DrainingTick,
+    Alive,
+    Crash,
 }
 
 struct Shell {
@@ -53,7 +57,10 @@ struct Shell {
     lifecycle: Lifecycle,
     address: SocketAddr,
     listener: Option<TcpListener>,
-    sigterm: Signal,
+    /// The stop signal, if it is handled.
+    stopped: Option<Signal>,
+    crash: Option<Pin<Box<Sleep>>>,
+    alive: Option<Interval>,
     timers: FuturesUnordered<Pin<Box<dyn Future<Output = Timer> + Send>>>,
     polls: Option<BoxStream<'static, Event>>,
     draining: Option<Interval>,
@@ -65,12 +72,21 @@ struct Shell {
 /// [`StartError`] if it never got to serve.
 pub(crate) async fn run(config: Config) -> Result<(), StartError> {
     // The handler comes first: from its first line on the pod can be stopped in an orderly way.
-    let sigterm = signal(SignalKind::terminate()).map_err(StartError::Signal)?;
+    let stopped = match config.policy().on_sigterm {
+        OnSigterm::Unhandled => None,
+        _ => Some(signal(kind(config.stop_signal())).map_err(StartError::Signal)?),
+    };
     let announcer = Announcer::stdout(config.pod_name().to_owned()).map_err(StartError::Stdout)?;
     let refused = |source| StartError::Listen { address: config.listen(), source };
     let listener = accept::bind(config.listen()).map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     let lifecycle = Lifecycle::new(config.policy());
+    let crash = config.exit_after().map(|after| Box::pin(sleep(after)));
+    let alive = config.report_every().map(|every| {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        ticks
+    });
     let pod = Arc::new(Pod::new(config, announcer));
     let mut shell = Shell {
         stack: layers::stack(&pod),
@@ -78,7 +94,9 @@ pub(crate) async fn run(config: Config) -> Result<(), StartError> {
         lifecycle,
         address,
         listener: Some(listener),
-        sigterm,
+        stopped,
+        crash,
+        alive,
         timers: FuturesUnordered::new(),
         polls: None,
         draining: None,
@@ -90,6 +108,8 @@ pub(crate) async fn run(config: Config) -> Result<(), StartError> {
             Occurrence::Accepted(stream) => shell.serve(stream),
             Occurrence::Polled(event) => shell.pod.announcer.emit(event),
             Occurrence::DrainingTick => shell.pod.announcer.emit(Event::Draining(shell.pod.load())),
+            Occurrence::Alive => shell.say_alive(),
+            Occurrence::Crash => return Err(StartError::Crash),
         }
     }
     Ok(())
@@ -109,13 +129,21 @@ impl Shell {
         };
         tokio::select! {
             biased;
-            Some(()) = self.sigterm.recv() => Occurrence::Input(Input::Sigterm),
+            Some(()) = received(self.stopped.as_mut()) => Occurrence::Input(Input::Sigterm),
+            () = over(self.crash.as_mut()) => Occurrence::Crash,
+            Some(()) = tick(self.alive.as_mut()) => Occurrence::Alive,
             Some(timer) = self.timers.next() => Occurrence::Input(Input::Elapsed(timer)),
             () = self.pod.idle(), if self.lifecycle.phase() == Phase::Draining => Occurrence::Input(Input::Idle),
             Some(event) = next_of(self.polls.as_mut()) => Occurrence::Polled(event),
             Some(()) = tick(self.draining.as_mut()) => Occurrence::DrainingTick,
             stream = accepted => Occurrence::Accepted(stream),
         }
+    }
+
+    fn say_alive(&self) {
+        let every = self.pod.config.report_every().unwrap_or_default();
+        let every_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+        self.pod.announcer.emit(Event::Alive { every_ns });
     }
 
     fn feed(&mut self, input: Input) {
@@ -185,6 +213,29 @@ async fn next_of(polls: Option<&mut BoxStream<'static, Event>>) -> Option<Event>
     match polls {
         Some(polls) => polls.next().await,
         None => None,
+    }
+}
+
+async fn received(signal: Option<&mut Signal>) -> Option<()> {
+    signal?.recv().await
+}
+
+/// Never, if there is nothing to be over.
+async fn over(timer: Option<&mut Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => pending().await,
+    }
+}
+
+const fn kind(signal: StopSignal) -> SignalKind {
+    match signal {
+        StopSignal::Sigterm => SignalKind::terminate(),
+        StopSignal::Sigint => SignalKind::interrupt(),
+        StopSignal::Sigquit => SignalKind::quit(),
+        StopSignal::Sighup => SignalKind::hangup(),
+        StopSignal::Sigusr1 => SignalKind::user_defined1(),
+        StopSignal::Sigusr2 => SignalKind::user_defined2(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 use std::{error, io};
 
 use bytes::Bytes;
@@ -22,6 +23,9 @@ use crate::lane::{Lane, Seat};
 use crate::route::Pick;
 use crate::stream::{Kept, Notes};
 use crate::worker::Worker;
+
+/// After the first, so many more SYNs follow a second apart, of which the last doubles the pause.
+const SYNS_EACH_SECOND: u32 = 5;
 
 /// The state of a slot's work. It outlives the work itself, which a timeout or an interrupt may cancel anywhere.
 pub(crate) struct Attempt {
@@ -123,25 +127,45 @@ impl Attempt {
     }
 
     async fn open(&self, worker: &Worker, seat: &Seat) -> Result<Connection, Ending> {
-        let destination = match worker.pick() {
-            Pick::To { pod, address, fallback } => Destination { pod, address, fallback },
-            Pick::Rejected => {
-                self.update(|record| {
-                    record.pod = trial::id::PodId::NONE;
-                    record.flags.set(Flags::REJECTED);
-                });
-                return Err(Ending::NotConnected(Errno::ECONNREFUSED as i32));
-            }
-            Pick::Unreachable { pod, after } => {
-                self.update(|record| record.pod = pod);
-                sleep(after).await;
-                return Err(Ending::NotConnected(Errno::EHOSTUNREACH as i32));
-            }
-        };
+        let destination = self.destination(worker).await?;
         self.routed_to(destination);
         Connection::open(&self.lane, seat.home, destination, worker.clock, || worker.next_connection())
             .await
             .map_err(Ending::NotConnected)
+    }
+
+    /// Where the rules send the connection, once they send it anywhere.
+    async fn destination(&self, worker: &Worker) -> Result<Destination, Ending> {
+        // The kernel sends a SYN that nobody answered again: each second at first, then after twice as long each time
+        // (`tcp_syn_linear_timeouts`, since Linux 6.5). Each meets the rules as they are by then.
+        for sent in 1_u32.. {
+            match worker.pick() {
+                Pick::To { pod, address, fallback } => return Ok(Destination { pod, address, fallback }),
+                Pick::Rejected => {
+                    self.was_rejected();
+                    return Err(Ending::NotConnected(Errno::ECONNREFUSED as i32));
+                }
+                Pick::Unanswered => {
+                    self.was_rejected();
+                    let pause = 1_u64 << sent.saturating_sub(SYNS_EACH_SECOND).min(6);
+                    sleep(Duration::from_secs(pause)).await;
+                }
+                Pick::Unreachable { pod, after } => {
+                    self.update(|record| record.pod = pod);
+                    sleep(after).await;
+                    return Err(Ending::NotConnected(Errno::EHOSTUNREACH as i32));
+                }
+            }
+        }
+        // Its own timeout ends a request long before.
+        Err(Ending::NotConnected(Errno::ETIMEDOUT as i32))
+    }
+
+    fn was_rejected(&self) {
+        self.update(|record| {
+            record.pod = trial::id::PodId::NONE;
+            record.flags.set(Flags::REJECTED);
+        });
     }
 
     fn routed_to(&self, destination: Destination) {

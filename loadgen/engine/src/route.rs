@@ -46,6 +46,9 @@ pub enum Pick {
     },
     /// The rules name no endpoint and reject: connect-refused at once, with the flag `REJECTED` and no pod.
     Rejected,
+    /// The same, and the kernel's answer is lost (it sends few ICMP errors to one client): the route is asked again when
+    /// TCP would send its SYN again, until the request's own timeout. The record carries `REJECTED`, whatever comes.
+    Unanswered,
     /// The address is gone: connect-unreachable (EHOSTUNREACH) after this time, or connect-timeout if the
     /// request's own timeout comes first.
     Unreachable {

@@ -124,7 +124,9 @@ impl RunArgs {
             cluster.knows(&arm.workload)?;
         }
         // The run makes its namespaces, so no right can be bound within them: what is permitted in one is in all.
-        let needs: BTreeSet<_> = plan.arms.iter().flat_map(|arm| preflight::needs(&arm.disruption)).collect();
+        let disruptions = plan.arms.iter().flat_map(|arm| preflight::needs(&arm.disruption));
+        let workloads = plan.arms.iter().flat_map(|arm| preflight::needs_of(&arm.workload)).copied();
+        let needs: BTreeSet<_> = disruptions.chain(workloads).collect();
         cluster.check(&needs.into_iter().collect::<Vec<_>>(), &namespace).await?;
         let nodes = u32::try_from(cluster.nodes.len()).unwrap_or(u32::MAX);
         let (images, agents) = (self.images.images(), self.agents.unwrap_or(nodes.clamp(1, USUAL_AGENTS)));
@@ -163,7 +165,7 @@ pub(super) fn refused(error: &ClusterError) -> ExitCode {
 
 /// Everything that any scenario takes, one disruption after the other.
 async fn checked(arguments: &CheckArgs) -> Result<String, ClusterError> {
-    use trial::settings::Disruption;
+    use trial::settings::{Disruption, Victim};
     let cluster = arguments.cluster.access().connect().await?;
     let mut lines = vec![
         format!("API server {}", cluster.version),
@@ -176,6 +178,8 @@ async fn checked(arguments: &CheckArgs) -> Result<String, ClusterError> {
         every: std::time::Duration::ZERO,
         grace_period_seconds: None,
         force: false,
+        which: Victim::default(),
+        again: vec![],
     };
     for disruption in
         [delete, Disruption::Evict { count: 1 }, Disruption::Scale { to: 1 }, Disruption::DrainNode]
@@ -186,6 +190,11 @@ async fn checked(arguments: &CheckArgs) -> Result<String, ClusterError> {
         };
         lines.push(line);
     }
+    let access: Vec<_> = preflight::API_ACCESS.to_vec();
+    lines.push(match cluster.check(&access, &arguments.namespace).await {
+        Ok(()) => "permitted: pollWhileDraining apiserver".to_owned(),
+        Err(error) => format!("pollWhileDraining apiserver: {error}"),
+    });
     let images = arguments.images.images();
     for image in [&images.server, &images.loadgen] {
         let (holders, nodes) = cluster.holders(image).await?;

@@ -16,6 +16,8 @@ use trial::plan::{Plan, Role};
 use trial::recording::{FORMAT_MAJOR, FORMAT_MINOR, Header};
 use trial::scenario::{Overrides, Scenario, redact};
 
+mod fits;
+
 use super::Format;
 use crate::builtin;
 use crate::conductor::{Conductor, Outcome, Place, RunError, Stop, isolation};
@@ -93,7 +95,7 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    if let Err(code) = fits(arguments.on, arguments, &plan) {
+    if let Err(code) = fits::fits(arguments.on, arguments, &plan) {
         return code;
     }
     if arguments.dry_run {
@@ -258,27 +260,6 @@ fn header(plan: &Plan, run: &str, anchor: Anchor, argv: &[String], backdrop: Bac
         environment: recorder::environment(),
         plan: plan.redacted(),
     }
-}
-
-/// What a backend cannot do is said before it is tried.
-fn fits(on: Backend, arguments: &Args, plan: &Plan) -> Result<(), ExitCode> {
-    let local = on == Backend::Local;
-    if let Some(arm) = plan.arms.iter().find(|arm| local && arm.disruption.needs_cluster()) {
-        let kind = arm.disruption.as_str();
-        return Err(super::misuse(&format!(
-            "disruption.{kind}: needs a real cluster as it stands here: --on kube"
-        )));
-    }
-    #[cfg(feature = "kube")]
-    if let Some(flag) = arguments.kube.given().filter(|_| local) {
-        return Err(super::misuse(&format!(
-            "{flag} is for a run on a cluster: add --on kube, or leave it out"
-        )));
-    }
-    if !local && arguments.command.is_some() {
-        return Err(super::misuse(&"--command runs a server of this machine: it does not go with --on kube"));
-    }
-    Ok(())
 }
 
 fn runtime() -> std::io::Result<Runtime> {

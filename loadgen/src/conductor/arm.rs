@@ -128,7 +128,9 @@ pub(super) async fn run(shared: &Shared, id: ArmId, arm: Arm) -> Ended {
         #[cfg(feature = "kube")]
         (Place::Kube(place), _) => {
             let settings = super::remote::settings(shared, place, id, &arm, emitter.clone());
-            run_on(shared, id, &arm, cluster_kube::KubeCluster::new(settings), emitter).await
+            let cluster = cluster_kube::KubeCluster::new(settings);
+            // Its state is large, and an arm's task holds the larger of both backends'.
+            Box::pin(run_on(shared, id, &arm, cluster, emitter)).await
         }
     }
 }

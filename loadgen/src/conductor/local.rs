@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cluster::Emitter;
@@ -54,7 +55,7 @@ impl Drive for LocalCluster {
     ) -> Result<Driven, RunError> {
         let clock = shared.conductor.clock;
         let start = clock.now() + LEAD;
-        let route = route(arm, self)?;
+        let route = route(clock, arm, self)?;
         let config = EngineConfig::new(clock, arm.load.clone(), shared.arm_seed(id), start, route);
         let engine = Engine::spawn(config, rows.sender.clone())
             .map_err(|source| RunError::Engine { arm: arm.name.clone(), source })?;
@@ -62,7 +63,35 @@ impl Drive for LocalCluster {
     }
 }
 
-fn route(arm: &Arm, cluster: &LocalCluster) -> Result<Arc<dyn Route>, RunError> {
+/// kube-proxy rejects with an ICMP error, and the kernel sends few of them to one address: six at once, then one a second
+/// (`inet_peer_xrlim_allow` with the default `icmp_ratelimit`). Who gets none waits.
+struct Rejections {
+    clock: clock::Clock,
+    /// When the kernel would have as many to send as it ever has; ns.
+    full_at: AtomicU64,
+}
+
+impl Rejections {
+    const EVERY_NS: u64 = 1_000_000_000;
+    const AT_ONCE: u64 = 6;
+
+    const fn new(clock: clock::Clock) -> Self {
+        Self { clock, full_at: AtomicU64::new(0) }
+    }
+
+    /// Called by one thread: the engine's.
+    fn next(&self) -> Pick {
+        let now = self.clock.now().as_nanos();
+        let full_at = self.full_at.load(Ordering::Relaxed).max(now);
+        if full_at - now > (Self::AT_ONCE - 1) * Self::EVERY_NS {
+            return Pick::Unanswered;
+        }
+        self.full_at.store(full_at + Self::EVERY_NS, Ordering::Relaxed);
+        Pick::Rejected
+    }
+}
+
+fn route(clock: clock::Clock, arm: &Arm, cluster: &LocalCluster) -> Result<Arc<dyn Route>, RunError> {
     if let Target::Url(url) = &arm.load.target {
         let found = authority(url).and_then(|authority| look_up(&authority));
         let address = found.map_err(|reason| RunError::Target {
@@ -82,13 +111,30 @@ fn route(arm: &Arm, cluster: &LocalCluster) -> Result<Arc<dyn Route>, RunError> 
         return Ok(Arc::new(|_| Pick::Rejected));
     };
     let lost_way = cluster.lost_way();
+    let rejections = Rejections::new(clock);
     Ok(Arc::new(move |random| {
         let table = table.load();
-        let Some(endpoint) = table.pick(random) else { return Pick::Rejected };
+        let Some(endpoint) = table.pick(random) else { return rejections.next() };
         let pod = endpoint.pod;
         match lost_way(pod, LOAD_NODE) {
             Some(after) => Pick::Unreachable { pod, after },
             None => Pick::To { pod, address: endpoint.address, fallback: endpoint.fallback },
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn six_rejections_are_told_at_once_and_the_next_a_second_later() {
+        let rejections = Rejections::new(clock::Clock::start().0);
+        let picks: Vec<Pick> = (0..8).map(|_| rejections.next()).collect();
+        assert_eq!(picks[..6], [Pick::Rejected; 6]);
+        assert_eq!(picks[6..], [Pick::Unanswered; 2]);
+        // A second later there is one to send again, and one only.
+        rejections.full_at.fetch_sub(Rejections::EVERY_NS, Ordering::Relaxed);
+        assert_eq!([rejections.next(), rejections.next()], [Pick::Rejected, Pick::Unanswered]);
+    }
 }

@@ -84,6 +84,10 @@ pub enum Event {
     DeleteRequested { pod: PodId },
     /// The API accepted it: deletionTimestamp is set.
     Terminating { pod: PodId, grace_seconds: u64 },
+    /// The pod was deleted once more; grace by delete options, if it had any.
+    DeletedAgain { pod: PodId, grace_seconds: Option<u64> },
+    /// A later delete changed when the pod is to be gone: deletionGracePeriodSeconds as it now is.
+    GraceChanged { pod: PodId, grace_seconds: u64 },
     /// Kubelet began to stop the pod (T0, the Killing event); the grace runs from here.
     /// `inferred` where only the arrival of the news is known.
     Killing {
@@ -116,6 +120,8 @@ pub enum Event {
     },
     /// The pod's address went away.
     IpGone { pod: PodId },
+    /// Every container of the pod ended for good: phase Succeeded, or Failed.
+    Terminal { pod: PodId, succeeded: bool },
     /// The pod object was deleted.
     Gone { pod: PodId },
     /// The `EndpointSlice` entry of a pod as written.
@@ -160,4 +166,41 @@ pub enum Event {
     Interrupted { signal: String },
     /// The arm's recording is whole: so many rows were handed over, so many lost to a full queue.
     Completed { rows: u64, overflowed: u64 },
+}
+
+impl Event {
+    /// The pod that it speaks of.
+    #[must_use]
+    pub const fn pod(&self) -> Option<PodId> {
+        match self {
+            Self::PodCreated { pod, .. }
+            | Self::PodStarted { pod, .. }
+            | Self::PodReady { pod }
+            | Self::PodNotReady { pod }
+            | Self::PostStartStarted { pod }
+            | Self::PostStartEnded { pod, .. }
+            | Self::DeleteRequested { pod }
+            | Self::Terminating { pod, .. }
+            | Self::Killing { pod, .. }
+            | Self::PreStopStarted { pod, .. }
+            | Self::PreStopEnded { pod, .. }
+            | Self::StopSignal { pod, .. }
+            | Self::KillSignal { pod }
+            | Self::ListenerSeenClosed { pod }
+            | Self::Exited { pod, .. }
+            | Self::IpGone { pod }
+            | Self::Terminal { pod, .. }
+            | Self::DeletedAgain { pod, .. }
+            | Self::GraceChanged { pod, .. }
+            | Self::Gone { pod }
+            | Self::SliceChanged { pod, .. }
+            | Self::SliceRemoved { pod }
+            | Self::EndpointProgrammed { pod, .. }
+            | Self::EndpointRemoved { pod, .. }
+            | Self::Lifecycle { pod, .. }
+            | Self::ClockOffset { pod, .. } => Some(*pod),
+            Self::Warning { pod, .. } | Self::Note { pod, .. } => *pod,
+            _ => None,
+        }
+    }
 }

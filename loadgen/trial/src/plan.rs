@@ -93,13 +93,16 @@ impl Arm {
             match hook {
                 Handler::Exec { command } => *command = redact::arguments(command),
                 Handler::HttpGet { path, .. } => *path = redact::url(path),
-                Handler::Sleep { .. } => {}
+                Handler::Sleep { .. } | Handler::TcpSocket { .. } => {}
             }
         }
-        match self.workload.readiness_probe.as_mut().map(|probe| &mut probe.check) {
-            Some(ProbeCheck::Exec { command }) => *command = redact::arguments(command),
-            Some(ProbeCheck::HttpGet { path, .. }) => *path = redact::url(path),
-            Some(ProbeCheck::TcpSocket { .. }) | None => {}
+        let workload = &mut self.workload;
+        for probe in [&mut workload.readiness_probe, &mut workload.liveness_probe].into_iter().flatten() {
+            match &mut probe.check {
+                ProbeCheck::Exec { command } => *command = redact::arguments(command),
+                ProbeCheck::HttpGet { path, .. } => *path = redact::url(path),
+                ProbeCheck::TcpSocket { .. } => {}
+            }
         }
     }
 }

@@ -135,7 +135,7 @@ impl Flags {
     pub const CLOSE_ANNOUNCED: u16 = 1 << 3;
     /// The connection was routed to a terminating pod because nothing else was ready.
     pub const FALLBACK: u16 = 1 << 4;
-    /// The node's rules named no endpoint: the refusal is the rule's, not a pod's.
+    /// The node's rules named no endpoint when the connection was first tried: that it waited, or was refused, is theirs and not a pod's.
     pub const REJECTED: u16 = 1 << 5;
     /// A kept connection was found closed while idle, and another was opened for this slot.
     pub const AFTER_IDLE_CLOSE: u16 = 1 << 6;

@@ -46,8 +46,23 @@ pub enum Event {
         /// The exit code that it will exit with; for an HTTP hook its status.
         code: i32,
     },
-    /// The main process received SIGTERM.
+    /// A hook program still runs (`--report-every`): the last of these tells when one ended that could not say so.
+    HookRunning {
+        /// Which hook.
+        hook: Hook,
+    },
+    /// The main process received its stop signal: SIGTERM, or the one that it was told to stop by.
     Sigterm(Load),
+    /// The main process still runs (`--report-every`): the last of these tells when one ended that could not say so.
+    Alive {
+        /// Nanoseconds until the next.
+        every_ns: u64,
+    },
+    /// A probe asked (`--report-probes`).
+    Probed {
+        /// Which.
+        probe: Probe,
+    },
     /// The listener is closed: from now on the kernel refuses connections.
     ListenerClosed(Load),
     /// Periodic while draining.
@@ -91,6 +106,16 @@ pub enum Hook {
     PreStop,
     /// `lifecycle.postStart`
     PostStart,
+}
+
+/// Which probe a probe event speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Probe {
+    /// `readinessProbe`
+    Readiness,
+    /// `livenessProbe`
+    Liveness,
 }
 
 /// What a pod says of itself in every answer ([`crate::headers::STATE`]).
@@ -150,7 +175,10 @@ mod tests {
             Event::MainStarted { listen: "127.0.0.1:80".into() },
             Event::HookStarted { hook: Hook::PreStop },
             Event::HookEnded { hook: Hook::PostStart, code: 1 },
+            Event::HookRunning { hook: Hook::PreStop },
             Event::Sigterm(load),
+            Event::Alive { every_ns: 50_000_000 },
+            Event::Probed { probe: Probe::Liveness },
             Event::Drained { load, timed_out: true },
             Event::Poll { status: Some(200), error: None },
             Event::Finished { code: 0 },

@@ -14,7 +14,7 @@ pub const STATUS: &str = "/status/";
 pub const LIVEZ: &str = "/livez";
 /// Readiness probe: 503 while draining if the server was told to fail readiness.
 pub const READYZ: &str = "/readyz";
-/// HTTP preStop hook: `/hooks/pre-stop/{milliseconds}`; answers when the time is over.
+/// HTTP preStop hook: `/hooks/pre-stop/{milliseconds}`, or `…/{status}` behind it; answers when the time is over.
 pub const PRE_STOP_HOOK: &str = "/hooks/pre-stop/";
 /// The two clocks of the pod's node, as JSON: [`crate::clock::Reading`].
 pub const CLOCK: &str = "/clock";

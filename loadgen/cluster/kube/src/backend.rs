@@ -202,7 +202,17 @@ impl KubeCluster {
         let job = manifest(objects::agents(owner, &images.loadgen, self.settings.agents, longest))?;
         self.apply(&manifest(objects::network_policy(owner))?).await?;
         self.apply(&service).await?;
-        self.apply(&deployment).await?;
+        if arm.workload.calls_api_server() {
+            let (role, binding) = manifest(objects::api_access(owner))?;
+            self.apply(&role).await?;
+            self.apply(&binding).await?;
+        }
+        let applied = self.apply(&deployment).await?;
+        if let Some(text) = objects::dropped_stop_signal(&arm.workload, &applied, &images.server)
+            .map_err(ClusterError::Backend)?
+        {
+            self.settings.emitter.emit(Event::Note { pod: None, text });
+        }
         self.apply(&job).await?;
         // The agents start beside the pods under test: a second wait of that length is rarely begun.
         self.until_complete(self.ready_timeout, None).await?;

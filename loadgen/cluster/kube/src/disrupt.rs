@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use trial::event::Event;
 use trial::id::PodId;
-use trial::settings::Disruption;
+use trial::settings::{Again, Disruption, Victim};
 use trial::time::Stamp;
 
 use crate::backend::KubeCluster;
@@ -31,7 +31,7 @@ impl KubeCluster {
         match disruption {
             Disruption::None => Ok(()),
             Disruption::RolloutRestart => self.rollout().await,
-            Disruption::DeletePods { count, every, grace_period_seconds, force } => {
+            Disruption::DeletePods { count, every, grace_period_seconds, force, which, again } => {
                 let parameters = DeleteParams {
                     grace_period_seconds: if *force {
                         Some(0)
@@ -44,7 +44,7 @@ impl KubeCluster {
                     if turn > 0 {
                         sleep(*every).await;
                     }
-                    self.delete_one(&parameters).await?;
+                    self.delete_one(&parameters, *which, again).await?;
                 }
                 self.until_complete(self.ready_timeout, None).await
             }
@@ -81,26 +81,72 @@ impl KubeCluster {
             .ok_or_else(|| ClusterError::Backend("no pod is ready that could be taken away".to_owned()))
     }
 
+    /// The youngest that is not on its way out, once there is one.
+    async fn newest(&mut self) -> Result<View, ClusterError> {
+        let mut views = self.watcher.views.clone();
+        let found =
+            |views: &Views| views.values().rev().find(|view| !view.terminating && !view.gone).cloned();
+        drop(timeout(self.ready_timeout, views.wait_for(|views| found(views).is_some())).await);
+        let newest = found(&views.borrow());
+        newest.ok_or_else(|| ClusterError::Backend("there is no pod that could be taken away".to_owned()))
+    }
+
     fn deletion_was_requested(&self, view: &View, at: Stamp) {
         if let Some(pod) = self.id_of(view) {
             self.settings.emitter.emit_at(at, Event::DeleteRequested { pod });
         }
     }
 
-    async fn delete_one(&mut self, parameters: &DeleteParams) -> Result<(), ClusterError> {
-        let victim = self.victim().await?;
+    async fn delete_one(
+        &mut self,
+        parameters: &DeleteParams,
+        which: Victim,
+        again: &[Again],
+    ) -> Result<(), ClusterError> {
+        let victim = match which {
+            Victim::Available => self.victim().await?,
+            Victim::Newest => self.newest().await?,
+        };
         let pods: Api<Pod> = self.api();
         self.deletion_was_requested(&victim, self.settings.emitter.clock().now());
         call(&format!("delete pod {}", victim.name), pods.delete(&victim.name, parameters)).await?;
-        self.until_leaving(&victim).await
+        self.until_leaving(&victim).await?;
+        for later in again {
+            sleep(later.after).await;
+            self.delete_again(&pods, &victim, later).await?;
+        }
+        Ok(())
+    }
+
+    /// One that is gone meanwhile needs no further delete.
+    async fn delete_again(&self, pods: &Api<Pod>, victim: &View, later: &Again) -> Result<(), ClusterError> {
+        let grace_period_seconds = later.grace_period_seconds.and_then(|grace| u32::try_from(grace).ok());
+        let parameters = DeleteParams { grace_period_seconds, ..DeleteParams::default() };
+        let name = &victim.name;
+        let deleted = timeout(CALL_TIMEOUT, pods.delete(name, &parameters)).await;
+        match deleted {
+            Ok(Ok(_)) => {
+                if let Some(pod) = self.id_of(victim) {
+                    let grace_seconds = later.grace_period_seconds;
+                    self.settings.emitter.emit(Event::DeletedAgain { pod, grace_seconds });
+                }
+                Ok(())
+            }
+            Ok(Err(error)) if code(&error) == Some(404) => Ok(()),
+            Ok(Err(error)) => Err(failed(&format!("delete pod {name} again"), &error)),
+            Err(_) => {
+                Err(ClusterError::Backend(format!("failed to delete pod {name} again: no answer in time")))
+            }
+        }
     }
 
     /// Waits until the pod is seen to be on its way out. What takes its place is not waited for: deletes that come one
     /// upon the other are the scenario's to ask for.
     async fn until_leaving(&self, victim: &View) -> Result<(), ClusterError> {
         let mut views = self.watcher.views.clone();
-        let leaving =
-            |views: &Views| !views.values().any(|view| view.name == victim.name && view.is_available());
+        let leaving = |views: &Views| {
+            !views.values().any(|view| view.name == victim.name && !view.terminating && !view.gone)
+        };
         if matches!(timeout(self.ready_timeout, views.wait_for(leaving)).await, Ok(Ok(_))) {
             return Ok(());
         }

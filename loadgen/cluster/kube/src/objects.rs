@@ -7,21 +7,24 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentStrategy, RollingUpdateDe
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    Container, ExecAction, HTTPGetAction, LifecycleHandler, Namespace, Service, SleepAction, TCPSocketAction,
+    Container, ExecAction, HTTPGetAction, LifecycleHandler, Namespace, PodOS, Service, SleepAction,
+    TCPSocketAction,
 };
 use k8s_openapi::api::core::v1::{Lifecycle, Probe};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::de::DeserializeOwned;
-use trial::settings::{Amount, Handler, ProbeCheck, Program, Workload};
+use trial::settings::{Amount, Handler, ProbeCheck, Program, StopSignal, Workload};
 
 const NAMESPACE: &str = include_str!("../../../../manifests/namespace.yaml");
 const SERVER: &str = include_str!("../../../../manifests/server.yaml");
 const LOADGEN: &str = include_str!("../../../../manifests/loadgen.yaml");
 const POLICY: &str = include_str!("../../../../manifests/network-policy.yaml");
 const LEASE: &str = include_str!("../../../../manifests/lease.yaml");
+const API_ACCESS: &str = include_str!("../../../../manifests/api-access.yaml");
 const BUDGET: &str = include_str!("../../../../manifests/disruption-budget.yaml");
 
 /// Every object of ours bears it, with the value `drainproof`.
@@ -116,6 +119,9 @@ pub fn server(
     let mut deployment: Deployment = parse("Deployment", deployment)?;
     let mut service: Service = parse("Service", service)?;
     owner.own(&mut service.metadata);
+    if workload.publish_not_ready_addresses {
+        service.spec.get_or_insert_default().publish_not_ready_addresses = Some(true);
+    }
     owner.own(&mut deployment.metadata);
     let spec = deployment.spec.get_or_insert_default();
     spec.replicas = i32::try_from(workload.replicas).ok();
@@ -129,6 +135,13 @@ pub fn server(
     });
     owner.label(spec.template.metadata.get_or_insert_default());
     let pod = spec.template.spec.get_or_insert_default();
+    if workload.lifecycle.stop_signal != StopSignal::default() {
+        // The API server takes a stop signal only of pods that say so.
+        pod.os = Some(PodOS { name: "linux".to_owned() });
+    }
+    if workload.calls_api_server() {
+        pod.automount_service_account_token = Some(true);
+    }
     pod.termination_grace_period_seconds = i64::try_from(workload.termination_grace_period_seconds).ok();
     if let Some(container) = pod.containers.first_mut() {
         fill(container, workload, image);
@@ -139,15 +152,21 @@ pub fn server(
 fn fill(container: &mut Container, workload: &Workload, image: &str) {
     container.image = Some(image.to_owned());
     match &workload.program {
-        Program::Server(server) => container.args.get_or_insert_default().extend(server.flags()),
+        Program::Server(server) => {
+            let flags = server.flags(workload.lifecycle.stop_signal);
+            container.args.get_or_insert_default().extend(flags);
+        }
         Program::Command(command) => (container.command, container.args) = (Some(command.clone()), None),
     }
     let hook = |hook: &Option<Handler>| hook.as_ref().map(handler);
     let (pre_stop, post_start) = (hook(&workload.lifecycle.pre_stop), hook(&workload.lifecycle.post_start));
-    if pre_stop.is_some() || post_start.is_some() {
-        container.lifecycle = Some(Lifecycle { pre_stop, post_start, ..Lifecycle::default() });
+    let signal = workload.lifecycle.stop_signal;
+    let stop_signal = (signal != StopSignal::default()).then(|| signal.as_str().to_owned());
+    if pre_stop.is_some() || post_start.is_some() || stop_signal.is_some() {
+        container.lifecycle = Some(Lifecycle { pre_stop, post_start, stop_signal });
     }
     container.readiness_probe = workload.readiness_probe.as_ref().map(probe);
+    container.liveness_probe = workload.liveness_probe.as_ref().map(probe);
 }
 
 fn handler(handler: &Handler) -> LifecycleHandler {
@@ -162,6 +181,10 @@ fn handler(handler: &Handler) -> LifecycleHandler {
         Handler::HttpGet { path, port: to } => {
             LifecycleHandler { http_get: Some(http_get(path, *to)), ..LifecycleHandler::default() }
         }
+        Handler::TcpSocket { port: to } => LifecycleHandler {
+            tcp_socket: Some(TCPSocketAction { port: port(*to), ..TCPSocketAction::default() }),
+            ..LifecycleHandler::default()
+        },
     }
 }
 
@@ -247,6 +270,22 @@ pub fn lease(owner: &Owner) -> Result<Lease, ManifestError> {
     Ok(lease)
 }
 
+/// What lets the pods under test call the API server.
+///
+/// # Errors
+/// See [`ManifestError`].
+pub fn api_access(owner: &Owner) -> Result<(Role, RoleBinding), ManifestError> {
+    let (role, binding) = API_ACCESS.split_once("\n---\n").unwrap_or((API_ACCESS, ""));
+    let mut role: Role = parse("Role", role)?;
+    let mut binding: RoleBinding = parse("RoleBinding", binding)?;
+    owner.own(&mut role.metadata);
+    owner.own(&mut binding.metadata);
+    for subject in binding.subjects.iter_mut().flatten() {
+        subject.namespace = Some(owner.namespace.clone());
+    }
+    Ok((role, binding))
+}
+
 /// What evictions must respect.
 ///
 /// # Errors
@@ -256,6 +295,37 @@ pub fn disruption_budget(owner: &Owner) -> Result<PodDisruptionBudget, ManifestE
     owner.own(&mut budget.metadata);
     Ok(budget)
 }
+
+/// What to say if a Deployment, as the API server gives it back, has lost its stop signal: without the feature gate
+/// `ContainerStopSignals` the server drops it without a word, and the image's own counts.
+///
+/// # Errors
+/// The image is the usual one, whose own is SIGTERM: the pods would never see their signal.
+pub(crate) fn dropped_stop_signal(
+    workload: &Workload,
+    applied: &Deployment,
+    image: &str,
+) -> Result<Option<String>, String> {
+    let template = applied.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let hooks = template.and_then(|pod| pod.containers.first()?.lifecycle.as_ref());
+    let signal = workload.lifecycle.stop_signal;
+    if signal == StopSignal::default() || hooks.is_some_and(|hooks| hooks.stop_signal.is_some()) {
+        return Ok(None);
+    }
+    let text = format!(
+        "this cluster does not take lifecycle.stopSignal (feature gate ContainerStopSignals): the image's STOPSIGNAL counts, \
+         which has to be {}",
+        signal.as_str()
+    );
+    if image == SERVER_IMAGE {
+        Err(format!("{text}; name such an image with --server-image"))
+    } else {
+        Ok(Some(text))
+    }
+}
+
+/// The image that knows of no other stop signal than SIGTERM.
+pub const SERVER_IMAGE: &str = "drainproof/server:dev";
 
 /// Labels of the pods under test.
 #[must_use]

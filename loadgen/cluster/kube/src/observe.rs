@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contract::lifecycle::{Event as Report, Line};
-use k8s_openapi::api::core::v1::{ContainerStatus, Event as CoreEvent, Pod};
+use k8s_openapi::api::core::v1::{Event as CoreEvent, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use trial::event::{Event, HookOutcome};
 use trial::id::PodId;
 use trial::time::Stamp;
 
 use crate::clocks::NodeClock;
+
+mod known;
+
+use known::{Killing, Known};
 
 /// Warnings that say nothing of a rollout: probes fail while pods start and stop.
 const NOISE: [&str; 2] = ["Unhealthy", "FailedToRetrieveImagePullSecret"];
@@ -43,6 +47,8 @@ pub struct View {
     pub gone: bool,
     /// Its container runs or ran.
     pub started: bool,
+    /// How often it was started again.
+    pub restarts: i32,
     /// The slice names it as ready.
     pub in_slice: bool,
     /// Its container has ended, as its status or the end of its log says.
@@ -59,28 +65,6 @@ impl View {
     pub const fn is_available(&self) -> bool {
         self.ready && !self.terminating && !self.gone
     }
-}
-
-#[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each says whether one thing was told; none is a mode")]
-struct Known {
-    id: u16,
-    view: View,
-    announced: bool,
-    restarts: i32,
-    spec_grace: u64,
-    running: bool,
-    /// T0, while it is not known yet that the pod was deleted; and whether only the news of it has a time.
-    killing: Option<(Stamp, bool)>,
-    killing_told: bool,
-    sigterm_told: bool,
-    /// The pod's own word that it is about to end.
-    finished: Option<Stamp>,
-    /// Its log ended.
-    log_ended: Option<Stamp>,
-    exit_told: bool,
-    slice: Option<(bool, bool, bool)>,
-    slice_name: String,
 }
 
 /// What is known of an arm's pods.
@@ -150,8 +134,25 @@ impl Observer {
             let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
             let grace_seconds = u64::try_from(grace).unwrap_or_default();
             events.push((at, Event::Terminating { pod: id, grace_seconds }));
+            known.grace = Some(grace_seconds);
+            if let Some((ended, outcome)) = known.hook_end.take() {
+                events.push((ended, Event::PreStopEnded { pod: id, inferred: true, outcome }));
+            }
+        } else if terminating && let Some(grace) = pod.metadata.deletion_grace_period_seconds {
+            let grace_seconds = u64::try_from(grace).unwrap_or_default();
+            // The kubelet's last delete, with a grace of 0, is how the object goes.
+            if known.grace.replace(grace_seconds) != Some(grace_seconds) && grace_seconds > 0 {
+                events.push((at, Event::GraceChanged { pod: id, grace_seconds }));
+            }
         }
-        known.tell_killing(self.sleeps.is_some(), &mut events);
+        known.tell_killing(self.sleeps.is_some(), clock, deleted || known.exit_told, &mut events);
+        let phase = status.and_then(|status| status.phase.as_deref());
+        if let Some(phase @ ("Succeeded" | "Failed")) = phase
+            && !known.terminal_told
+        {
+            known.terminal_told = true;
+            events.push((at, Event::Terminal { pod: id, succeeded: phase == "Succeeded" }));
+        }
         if deleted && !known.view.gone {
             (known.view.gone, known.view.ready) = (true, false);
             events.push((at, Event::Gone { pod: id }));
@@ -174,7 +175,7 @@ impl Observer {
                 let grace_seconds = known.spec_grace;
                 events.push((at, Event::Terminating { pod, grace_seconds }));
             }
-            known.tell_killing(sleeps, &mut events);
+            known.tell_killing(sleeps, None, true, &mut events);
             (known.view.gone, known.view.ready) = (true, false);
             events.push((at, Event::Gone { pod }));
         }
@@ -203,13 +204,11 @@ impl Observer {
         };
         let pod = PodId(known.id);
         if reason == "Killing" {
-            let named = killing_time(event).zip(clock).map(|(wall, clock)| (clock.of_wall(wall), false));
-            known.killing.get_or_insert(named.unwrap_or((at, true)));
-            known.tell_killing(sleeps, &mut events);
+            known.killing.get_or_insert(Killing::new(at, killing_time(event), clock));
+            known.tell_killing(sleeps, clock, known.exit_told, &mut events);
         } else if event.type_.as_deref() == Some("Warning") && !NOISE.contains(&reason) {
             if reason == "FailedPreStopHook" {
-                let outcome = HookOutcome::Failed { message: message.clone() };
-                events.push((at, Event::PreStopEnded { pod, inferred: true, outcome }));
+                known.hook_ended(at, HookOutcome::Failed { message: message.clone() }, &mut events);
             }
             events.push((at, Event::Warning { pod: Some(pod), reason: reason.to_owned(), message }));
         }
@@ -249,25 +248,37 @@ impl Observer {
         events
     }
 
-    /// Takes a line of a pod's log; `None` if it is no report of its lifecycle.
-    pub fn on_line(&mut self, at: Stamp, pod: PodId, text: &str, clock: Option<NodeClock>) -> Vec<Timed> {
+    /// Takes a line of a pod's log, or of the container before the one that runs; nothing if it is no report of its lifecycle.
+    pub fn on_line(
+        &mut self,
+        at: Stamp,
+        pod: PodId,
+        (text, previous): (&str, bool),
+        clock: Option<NodeClock>,
+    ) -> Vec<Timed> {
         let mut events = Vec::new();
         let Some(line) = Line::parse(text) else { return events };
         let sleeps = self.sleeps;
         let Some(known) = self.by_uid.values_mut().find(|known| known.id == pod.0) else { return events };
         let stamp = clock.map_or(at, |clock| clock.of_mono(line.mono_ns));
+        if previous {
+            // Of a container that is no more: it says nothing of the one that runs.
+            return vec![(stamp, Event::Lifecycle { pod, report: line.event })];
+        }
+        known.tell_killing(sleeps.is_some(), clock, false, &mut events);
         match &line.event {
             Report::Finished { .. } => known.finished = Some(stamp),
+            Report::Alive { every_ns } => known.alive = Some((stamp, Duration::from_nanos(*every_ns))),
             Report::Sigterm(_) if !known.sigterm_told => {
                 known.sigterm_told = true;
                 if let Some(seconds) = sleeps {
                     // The kubelet's wait ends with the signal, and before its time if the grace is over first.
-                    let began = known.killing.filter(|(_, inferred)| !inferred).map(|(at, _)| at);
+                    let began = known.killing.and_then(|killing| killing.named(clock));
                     let short = began.is_some_and(|began| {
                         stamp.saturating_since(began) + SLEEP_SLACK < Duration::from_secs(seconds)
                     });
                     let outcome = if short { HookOutcome::Overran } else { HookOutcome::Completed };
-                    events.push((stamp, Event::PreStopEnded { pod, inferred: true, outcome }));
+                    known.hook_ended(stamp, outcome, &mut events);
                 }
             }
             _ => {}
@@ -286,7 +297,8 @@ impl Observer {
             return vec![];
         }
         known.exit_told = true;
-        let at = known.finished.unwrap_or(ended);
+        let alive = known.alive.map(|(last, every)| last + every / 2);
+        let at = known.finished.or(alive).unwrap_or(ended);
         vec![(at, Event::Exited { pod, code: None, signal: None, inferred: true })]
     }
 
@@ -298,68 +310,6 @@ impl Observer {
             self.templates.len() - 1
         });
         u32::try_from(index + 1).unwrap_or(u32::MAX)
-    }
-}
-
-impl Known {
-    fn on_container(
-        &mut self,
-        at: Stamp,
-        container: &ContainerStatus,
-        clock: Option<NodeClock>,
-        events: &mut Vec<Timed>,
-    ) {
-        let pod = PodId(self.id);
-        let state = container.state.clone().unwrap_or_default();
-        self.view.waiting = state
-            .waiting
-            .map(|waiting| (waiting.reason.unwrap_or_default(), waiting.message.unwrap_or_default()));
-        let last = container.last_state.clone().and_then(|state| state.terminated);
-        let restarted = container.restart_count > self.restarts;
-        if let Some(end) = state.terminated.or_else(|| last.filter(|_| restarted))
-            && !self.exit_told
-        {
-            (self.exit_told, self.running, self.view.ended) = (true, false, true);
-            let code = Some(end.exit_code);
-            let finished = end.finished_at.map(|time| time.0.as_nanosecond());
-            let stamp = self.exit_time(at, finished.and_then(|wall| u64::try_from(wall).ok()), clock);
-            events.push((stamp, Event::Exited { pod, code, signal: None, inferred: true }));
-        }
-        self.restarts = container.restart_count;
-        if state.running.is_some() && !self.running {
-            (self.running, self.view.started, self.exit_told) = (true, true, false);
-            (self.finished, self.log_ended, self.view.ended) = (None, None, false);
-            // What killed the container before, a probe for one, is no part of a termination to come.
-            self.killing = self.killing.filter(|_| self.view.terminating);
-            // A container's main process is process 1 of its own namespace, and that is all that is known of it.
-            events.push((at, Event::PodStarted { pod, pid: 1, namespaced: true }));
-        }
-    }
-
-    /// The best that can be said of the end: the pod's own last word; else the earliest sign of it, held to the second
-    /// that the runtime named.
-    fn exit_time(&self, at: Stamp, finished_wall_ns: Option<u64>, clock: Option<NodeClock>) -> Stamp {
-        if let Some(finished) = self.finished {
-            return finished;
-        }
-        let sign = self.log_ended.map_or(at, |ended| ended.min(at));
-        let Some((wall, clock)) = finished_wall_ns.zip(clock) else { return sign };
-        let (from, to) = (clock.of_wall(wall), clock.of_wall(wall.saturating_add(999_999_999)));
-        sign.clamp(from, to)
-    }
-
-    /// T0 belongs to a termination only once the pod is known to be deleted: a failing liveness probe kills as well.
-    fn tell_killing(&mut self, sleeps: bool, events: &mut Vec<Timed>) {
-        let Some((at, inferred)) = self.killing.filter(|_| self.view.terminating && !self.killing_told)
-        else {
-            return;
-        };
-        self.killing_told = true;
-        let pod = PodId(self.id);
-        events.push((at, Event::Killing { pod, inferred }));
-        if sleeps {
-            events.push((at, Event::PreStopStarted { pod, inferred: true }));
-        }
     }
 }
 

@@ -90,6 +90,22 @@ pub fn needs(disruption: &Disruption) -> Vec<Need> {
     ALWAYS.iter().chain(more).copied().collect()
 }
 
+/// What it takes to let pods call the API server.
+pub static API_ACCESS: [Need; 5] = [
+    need("rbac.authorization.k8s.io", "roles", "", "create"),
+    need("rbac.authorization.k8s.io", "roles", "", "patch"),
+    need("rbac.authorization.k8s.io", "rolebindings", "", "create"),
+    need("rbac.authorization.k8s.io", "rolebindings", "", "patch"),
+    // Who grants a right must hold it.
+    need("", "serviceaccounts", "", "get"),
+];
+
+/// What a workload needs beyond, whatever is done to it.
+#[must_use]
+pub fn needs_of(workload: &Workload) -> &'static [Need] {
+    if workload.calls_api_server() { &API_ACCESS } else { &[] }
+}
+
 impl std::fmt::Display for Need {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.verb, self.resource)?;

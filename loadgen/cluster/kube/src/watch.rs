@@ -28,8 +28,8 @@ const WATCH_SECONDS: u32 = 30;
 
 mod log;
 
-use log::Follower;
 pub(crate) use log::read_clock;
+use log::{Follower, Which};
 
 /// The state of an arm's pods, for whoever waits for one.
 pub(crate) type Views = BTreeMap<PodId, View>;
@@ -65,7 +65,7 @@ impl Drop for Watcher {
 }
 
 enum Said {
-    Line(PodId, String, Stamp, String),
+    Line(PodId, String, Stamp, String, Which),
     LogEnded(PodId, Stamp),
     ClockKnown(PodId, String),
 }
@@ -272,8 +272,9 @@ impl Watching {
 
     fn on_said(&mut self, said: Said) {
         let events = match said {
-            Said::Line(pod, node, at, line) => {
-                self.observer.on_line(at, pod, &line, self.settings.clocks.of(&node))
+            Said::Line(pod, node, at, line, which) => {
+                let line = (line.as_str(), which == Which::Previous);
+                self.observer.on_line(at, pod, line, self.settings.clocks.of(&node))
             }
             Said::LogEnded(pod, at) => self.observer.on_log_end(at, pod),
             Said::ClockKnown(pod, node) => {

@@ -13,7 +13,7 @@ use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde_json::Value;
 use trial::plan::Arm;
 use trial::scenario::{Overrides, Scenario};
-use trial::settings::Disruption;
+use trial::settings::{Disruption, Victim};
 
 fn manifest(name: &str) -> String {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../manifests");
@@ -71,6 +71,22 @@ fn what_stands_in_the_files_is_what_is_applied() {
     let budget = objects::disruption_budget(&owner()).unwrap();
     let file = &documents("disruption-budget.yaml")[0];
     assert_holds(file, &serde_json::to_value(&budget).unwrap(), "PodDisruptionBudget");
+    let (role, binding) = objects::api_access(&owner()).unwrap();
+    let files = documents("api-access.yaml");
+    assert_holds(&files[0], &serde_json::to_value(&role).unwrap(), "Role");
+    assert_holds(&files[1], &serde_json::to_value(&binding).unwrap(), "RoleBinding");
+    assert_eq!(binding.subjects.unwrap()[0].namespace.as_deref(), Some("ns1"));
+}
+
+#[test]
+fn only_pods_that_poll_the_api_server_get_a_token() {
+    let token = |yaml: &str| {
+        let (deployment, _) = objects::server(&owner(), &arm(yaml).workload, "i").unwrap();
+        deployment.spec.unwrap().template.spec.unwrap().automount_service_account_token
+    };
+    assert_eq!(token("name: x"), Some(false));
+    assert_eq!(token("{name: x, workload: {server: {pollWhileDraining: apiserver}}}"), Some(true));
+    assert_eq!(token("{name: x, workload: {server: {pollWhileDraining: 'http://a/'}}}"), Some(false));
 }
 
 #[test]
@@ -132,11 +148,12 @@ fn granted(file: &str) -> BTreeSet<String> {
 }
 
 fn asked(disruption: &Disruption) -> BTreeSet<String> {
-    let name = |need: &preflight::Need| {
-        let sub = if need.subresource.is_empty() { String::new() } else { format!("/{}", need.subresource) };
-        format!("{}/{}{sub} {}", need.group, need.resource, need.verb)
-    };
-    preflight::needs(disruption).iter().map(name).collect()
+    preflight::needs(disruption).iter().map(named).collect()
+}
+
+fn named(need: &preflight::Need) -> String {
+    let sub = if need.subresource.is_empty() { String::new() } else { format!("/{}", need.subresource) };
+    format!("{}/{}{sub} {}", need.group, need.resource, need.verb)
 }
 
 #[test]
@@ -148,9 +165,16 @@ fn roles_grant_what_the_preflight_asks_for_and_nothing_else() {
         every: std::time::Duration::ZERO,
         grace_period_seconds: None,
         force: false,
+        which: Victim::default(),
+        again: vec![],
     };
     let more = [delete, Disruption::Evict { count: 1 }, Disruption::Scale { to: 1 }, Disruption::DrainNode];
-    let beyond: BTreeSet<String> =
-        more.iter().flat_map(asked).filter(|need| !always.contains(need)).collect();
+    let polls = arm("{name: x, workload: {server: {pollWhileDraining: apiserver}}}").workload;
+    let beyond: BTreeSet<String> = more
+        .iter()
+        .flat_map(asked)
+        .filter(|need| !always.contains(need))
+        .chain(preflight::needs_of(&polls).iter().map(named))
+        .collect();
     assert_eq!(granted("rbac/disrupt.yaml"), beyond);
 }

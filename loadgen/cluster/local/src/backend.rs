@@ -14,14 +14,16 @@ use trial::event::Event;
 use trial::id::PodId;
 use trial::plan::Arm;
 use trial::routing::Table;
-use trial::settings::{Disruption, Program};
+use trial::settings::{Again, Disruption, Program, Victim};
 
 use crate::process::guard::Guard;
 use crate::process::{Isolation, Spawner};
 
 mod plane;
+mod snapshot;
 pub use plane::{AddressesGone, Names};
-use plane::{Plane, Request, Snapshot};
+use plane::{Plane, Request};
+use snapshot::Snapshot;
 
 /// Pods that one arm may ever create: its addresses are laid out for so many.
 const MAX_PODS: u16 = 500;
@@ -88,6 +90,14 @@ impl Settings {
             .map(|port| SocketAddr::new(ip, port))
             .ok_or_else(|| "no port from 20000 to 32000 is free".to_owned())
     }
+}
+
+/// How pods are deleted.
+#[derive(Debug, Clone, Copy, Default)]
+struct How {
+    grace: Option<u64>,
+    force: bool,
+    which: Victim,
 }
 
 /// Names of so many virtual nodes.
@@ -229,21 +239,35 @@ impl LocalCluster {
         &mut self,
         count: u32,
         every: Duration,
-        (grace, force): (Option<u64>, bool),
+        How { grace, force, which }: How,
+        again: &[Again],
     ) -> Result<(), ClusterError> {
         for turn in 0..count {
             if turn > 0 {
                 tokio::time::sleep(every).await;
             }
             let limit = self.ready_timeout;
-            self.until(Some(limit), |snapshot| !snapshot.available.is_empty()).await?;
-            let victim = {
-                let snapshot = self.snapshots.borrow();
-                self.random.choice(snapshot.available.iter().copied())
+            let victim = match which {
+                Victim::Available => {
+                    self.until(Some(limit), |snapshot| !snapshot.available.is_empty()).await?;
+                    let snapshot = self.snapshots.borrow();
+                    self.random.choice(snapshot.available.iter().copied())
+                }
+                Victim::Newest => {
+                    self.until(Some(limit), |snapshot| snapshot.newest.is_some()).await?;
+                    self.snapshots.borrow().newest
+                }
             };
             let Some(pod) = victim else { continue };
             self.ask(Request::Delete { pod, grace, force }).await?;
-            self.until(Some(limit), |snapshot| !snapshot.available.contains(&pod)).await?;
+            self.until(Some(limit), |snapshot| {
+                !snapshot.available.contains(&pod) && snapshot.newest != Some(pod)
+            })
+            .await?;
+            for later in again {
+                tokio::time::sleep(later.after).await;
+                self.ask(Request::DeleteAgain { pod, grace: later.grace_period_seconds }).await?;
+            }
         }
         Ok(())
     }
@@ -288,11 +312,14 @@ impl Cluster for LocalCluster {
                     disruption.as_str()
                 )));
             }
-            Disruption::DeletePods { count, every, grace_period_seconds, force } => {
-                self.delete_pods(*count, *every, (*grace_period_seconds, *force)).await?;
+            Disruption::DeletePods { count, every, grace_period_seconds, force, which, again } => {
+                let how = How { grace: *grace_period_seconds, force: *force, which: *which };
+                self.delete_pods(*count, *every, how, again).await?;
             }
             // Without a budget that refuses, an eviction is a delete.
-            Disruption::Evict { count } => self.delete_pods(*count, Duration::ZERO, (None, false)).await?,
+            Disruption::Evict { count } => {
+                self.delete_pods(*count, Duration::ZERO, How::default(), &[]).await?;
+            }
             Disruption::Scale { to } => {
                 let to = *to;
                 self.ask(Request::Scale { to }).await?;

@@ -40,12 +40,14 @@ struct Entry {
     address: SocketAddr,
     serving: bool,
     terminating: bool,
+    /// The Service's publishNotReadyAddresses.
+    published: bool,
 }
 
 impl Entry {
-    /// `ready = serving ∧ ¬terminating` (endpointslice controller, without publishNotReadyAddresses).
+    /// `ready = publishNotReadyAddresses ∨ (serving ∧ ¬terminating)` (endpointslice controller).
     const fn ready(self) -> bool {
-        self.serving && !self.terminating
+        self.published || (self.serving && !self.terminating)
     }
 }
 
@@ -64,6 +66,15 @@ fn rules(entries: &BTreeMap<PodId, Entry>) -> Table {
     Table { endpoints }
 }
 
+/// How the endpoint flow of a Service is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// How long rules lag behind the slice.
+    pub propagation: Propagation,
+    /// Endpoints are ready whatever their pods are.
+    pub publish_not_ready_addresses: bool,
+}
+
 /// The endpoint flow of one Service.
 #[derive(Debug)]
 pub struct Endpoints {
@@ -79,7 +90,8 @@ pub struct Endpoints {
 impl Endpoints {
     /// Starts the controller and a proxy a node.
     #[must_use]
-    pub fn start(emitter: Emitter, nodes: &[String], propagation: Propagation, seed: u64) -> Self {
+    pub fn start(emitter: Emitter, nodes: &[String], flow: Flow, seed: u64) -> Self {
+        let Flow { propagation, publish_not_ready_addresses: published } = flow;
         let (news, inbox) = mpsc::channel(QUEUE);
         let (count, changed) = watch::channel(0);
         let count = Arc::new(count);
@@ -98,7 +110,8 @@ impl Endpoints {
             tables.push(table);
             feeds.push(feed);
         }
-        tasks.push(tokio::spawn(write_slice(emitter.clone(), inbox, feeds, fastrand::Rng::with_seed(seed))));
+        let random = fastrand::Rng::with_seed(seed);
+        tasks.push(tokio::spawn(write_slice(emitter.clone(), inbox, feeds, random, published)));
         Self { changes: news, tables, changed, emitter, tasks }
     }
 
@@ -124,6 +137,7 @@ async fn write_slice(
     mut inbox: mpsc::Receiver<(Stamp, Change)>,
     feeds: Vec<mpsc::Sender<Written>>,
     mut random: fastrand::Rng,
+    published: bool,
 ) {
     let mut entries: BTreeMap<PodId, Entry> = BTreeMap::new();
     while let Some((changed, change)) = inbox.recv().await {
@@ -131,14 +145,15 @@ async fn write_slice(
         tokio::time::sleep(due.saturating_since(emitter.clock().now())).await;
         let event = match change {
             Change::Ready(pod, address, serving) => {
-                let entry = entries.entry(pod).or_insert(Entry { address, serving, terminating: false });
+                let entry =
+                    entries.entry(pod).or_insert(Entry { address, serving, terminating: false, published });
                 entry.serving = serving;
                 Event::SliceChanged { pod, ready: entry.ready(), serving, terminating: entry.terminating }
             }
             Change::Terminating(pod) => {
                 let Some(entry) = entries.get_mut(&pod) else { continue };
                 entry.terminating = true;
-                Event::SliceChanged { pod, ready: false, serving: entry.serving, terminating: true }
+                Event::SliceChanged { pod, ready: entry.ready(), serving: entry.serving, terminating: true }
             }
             Change::Removed(pod) => {
                 if entries.remove(&pod).is_none() {
@@ -212,7 +227,8 @@ mod tests {
     use super::*;
 
     fn entry(serving: bool, terminating: bool) -> Entry {
-        Entry { address: SocketAddr::from(([127, 0, 0, 1], 80)), serving, terminating }
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        Entry { address, serving, terminating, published: false }
     }
 
     fn programmed(entries: &[(u16, Entry)]) -> Vec<(u16, bool)> {
@@ -225,5 +241,14 @@ mod tests {
         assert_eq!(programmed(&[(1, entry(true, true)), (2, entry(true, false))]), [(2, false)]);
         assert_eq!(programmed(&[(1, entry(true, true)), (2, entry(false, false))]), [(1, true)]);
         assert_eq!(programmed(&[(1, entry(false, true)), (2, entry(false, false))]), []);
+    }
+
+    #[test]
+    fn a_service_that_publishes_addresses_not_ready_goes_on_using_a_terminating_pod() {
+        let published = |serving, terminating| Entry { published: true, ..entry(serving, terminating) };
+        assert_eq!(
+            programmed(&[(1, published(true, true)), (2, published(false, false))]),
+            [(1, false), (2, false)]
+        );
     }
 }

@@ -27,6 +27,10 @@ pub async fn run(context: Context, handler: Handler) -> HookOutcome {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             HookOutcome::Completed
         }
+        // Nothing is even tried (`handlerRunner.Run`).
+        Handler::TcpSocket { .. } => HookOutcome::Failed {
+            message: "invalid handler: a tcpSocket hook is never carried out".to_owned(),
+        },
         Handler::HttpGet { path, port } => http_get(&context, &path, port).await,
         Handler::Exec { command } => match exec(&context, &command).await {
             Ok(Ended { code: Some(0), .. }) => HookOutcome::Completed,

@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,23 +13,29 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use trial::event::{Event, HookOutcome, ProcessRole};
 use trial::id::PodId;
+use trial::settings::Probe;
 use trial::time::Stamp;
 
 use crate::hook::{self, Context};
-use crate::probe::{self, Threshold};
-use crate::process::{self, Status};
+use crate::probe::Threshold;
+use crate::process::Status;
 use crate::termination::{Input, Termination};
 
+mod container;
 mod leave;
 mod listener;
 mod output;
+mod probed;
 mod spec;
 mod stop;
 
+use container::{Container, Prober, Restart};
 pub use spec::Spec;
 
 /// Marks every process of a pod, for ending what a pod without a PID namespace leaves behind.
 pub const POD_MARKER: &str = "DRAINPROOF_POD";
+/// How long until the kubelet looks at its containers again, which it does once a second (PLEG), ms.
+const RELIST: std::ops::Range<u64> = 0..1_000;
 /// How long a killed process may take to end when the run is over.
 const END_LIMIT: Duration = Duration::from_secs(3);
 
@@ -53,9 +58,11 @@ pub enum Control {
 pub enum Update {
     /// The Ready condition.
     Ready(bool),
+    /// Its status names its address: whoever lists pods sees it from now on, Ready or not.
+    Running,
     /// The container could not be started.
     StartFailed(String),
-    /// The main process ended although nobody asked it to.
+    /// The container ends before it is ever ready, and did so before.
     Crashed(String),
     /// The sandbox is taken down, and the address with it.
     AddressGone,
@@ -79,6 +86,7 @@ pub async fn run(spec: Spec, mut control: mpsc::Receiver<Control>, updates: mpsc
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one thing happened; none is a mode")]
 struct Pod {
     spec: Spec,
     updates: mpsc::Sender<(PodId, Update)>,
@@ -87,7 +95,10 @@ struct Pod {
     statuses: mpsc::Receiver<Status>,
     /// The shim has said all that it ever will.
     silent: bool,
-    probes: mpsc::Receiver<bool>,
+    readiness: Option<Prober>,
+    liveness: Option<Prober>,
+    /// Failures of the liveness probe in a row.
+    not_live: u32,
     tasks: Vec<JoinHandle<()>>,
     /// Of the container's log; they end with it.
     readers: Vec<JoinHandle<()>>,
@@ -95,14 +106,27 @@ struct Pod {
     shim: Option<std::process::Child>,
     pid: Option<u32>,
     threshold: Threshold,
+    /// The Ready condition, and whether it ever held.
+    ready: bool,
+    was_ready: bool,
     post_start: Option<JoinHandle<HookOutcome>>,
     pre_stop: Option<JoinHandle<HookOutcome>>,
     /// A deletion that kubelet has not acted on yet: when it will, and the grace.
     deletion: Option<(Stamp, u64)>,
+    /// Kubelet acts on the deletion.
+    leaving: bool,
+    /// How the container is being stopped, if it is.
     termination: Option<Termination>,
+    /// Why it is, where the pod is not deleted, and when it is to run again.
+    stopped_because: Option<(String, Restart)>,
+    /// How often the container ended without the pod being deleted, and when it is started again.
+    crashes: u32,
+    restart_at: Option<Stamp>,
     /// Its object went at once.
     forced: bool,
+    /// The container has ended: with this code, or by this signal.
     ended: bool,
+    exit: Option<(Option<i32>, Option<i32>)>,
 }
 
 impl Pod {
@@ -110,42 +134,36 @@ impl Pod {
         let mut random = fastrand::Rng::with_seed(spec.seed);
         // Scheduling, the sandbox and its network take a real node about this long.
         tokio::time::sleep(Duration::from_millis(random.u64(300..800))).await;
-        let mut shim = Command::new(&spec.executable);
-        shim.args(["__shim", spec.isolation.as_str(), "--"]).args(spec.main_command());
-        spec.environment(&mut shim);
-        let shimmed = process::spawn_shimmed(&spec.spawner, shim).await.map_err(|error| error.to_string())?;
-        let (status_sender, statuses) = mpsc::channel(8);
         let last_words = Arc::new(Mutex::new(VecDeque::new()));
-        let tasks = vec![tokio::spawn(output::statuses(shimmed.status, status_sender))];
-        let readers = vec![
-            tokio::spawn(output::log(shimmed.stdout, spec.emitter.clone(), spec.id, Arc::clone(&last_words))),
-            tokio::spawn(output::log(shimmed.stderr, spec.emitter.clone(), spec.id, Arc::clone(&last_words))),
-        ];
-        spec.emitter.emit(Event::ProcessStarted {
-            role: ProcessRole::Shim,
-            pid: shimmed.shim.id(),
-            pod: Some(spec.id),
-        });
-        let (_nobody, probes) = mpsc::channel(1);
+        let Container { statuses, tasks, readers, shim } = Container::start(&spec, &last_words).await?;
         Ok(Self {
             spec,
             updates,
             random,
             statuses,
             silent: false,
-            probes,
+            readiness: None,
+            liveness: None,
+            not_live: 0,
             tasks,
             readers,
             last_words,
-            shim: Some(shimmed.shim),
+            shim: Some(shim),
             pid: None,
             threshold: Threshold::default(),
+            ready: false,
+            was_ready: false,
             post_start: None,
             pre_stop: None,
             deletion: None,
+            leaving: false,
             termination: None,
+            stopped_because: None,
+            crashes: 0,
+            restart_at: None,
             forced: false,
             ended: false,
+            exit: None,
         })
     }
 
@@ -157,10 +175,14 @@ impl Pod {
             biased;
             status = self.statuses.recv(), if !self.silent => self.on_status(status).await,
             outcome = finished(&mut self.post_start) => { self.on_post_start(outcome).await; true }
-            outcome = finished(&mut self.pre_stop) => { self.on_pre_stop(outcome); self.advance(Input::HookEnded) }
+            outcome = finished(&mut self.pre_stop) => {
+                self.on_pre_stop(outcome);
+                self.advance(Input::HookEnded).await
+            }
             message = control.recv() => self.on_control(message).await,
-            () = sleep_until(wake, now) => self.on_timer(),
-            Some(success) = self.probes.recv() => { self.on_probe(success).await; true }
+            () = sleep_until(wake, now) => self.on_timer().await,
+            Some(success) = Prober::next(&mut self.readiness) => { self.on_probe(success).await; true }
+            Some(success) = Prober::next(&mut self.liveness) => { self.on_liveness(success).await; true }
         }
     }
 
@@ -206,8 +228,11 @@ impl Pod {
         match (&self.termination, self.deletion) {
             (Some(termination), _) => termination.wake_at(),
             // kubelet serialises postStart and the stop: the deletion waits for the hook, and then the whole grace runs.
-            (None, Some((heard, _))) if self.post_start.is_none() => Some(heard),
-            _ => None,
+            // A container that is just being started is stopped once it runs.
+            (None, Some((heard, _))) if self.post_start.is_none() && (self.pid.is_some() || self.ended) => {
+                Some(heard)
+            }
+            (None, _) => self.restart_at,
         }
     }
 
@@ -215,6 +240,9 @@ impl Pod {
         match status {
             Some(Status::Started { pid }) => {
                 self.on_started(pid);
+                if self.post_start.is_none() {
+                    self.tell(Update::Running).await;
+                }
                 if self.spec.workload.readiness_probe.is_none() && self.post_start.is_none() {
                     self.set_ready(true).await;
                 }
@@ -249,56 +277,46 @@ impl Pod {
             spec.emitter.emit(Event::PostStartStarted { pod: spec.id });
             self.post_start = Some(tokio::spawn(hook::run(context.clone(), handler)));
         }
-        if let Some(probe) = spec.workload.readiness_probe.clone() {
-            let (sender, probes) = mpsc::channel(1);
-            self.probes = probes;
-            self.tasks.push(tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_secs(u64::from(probe.initial_delay_seconds))).await;
-                let mut ticks =
-                    tokio::time::interval(Duration::from_secs(u64::from(probe.period_seconds.max(1))));
-                loop {
-                    ticks.tick().await;
-                    if sender.send(probe::once(&context, &probe).await).await.is_err() {
-                        return;
-                    }
-                }
-            }));
-        }
-    }
-
-    async fn on_probe(&mut self, success: bool) {
-        // Until postStart has returned the container is not running for the rest of the cluster.
-        if self.ended || self.post_start.is_some() {
-            return;
-        }
-        if let Some(probe) = &self.spec.workload.readiness_probe
-            && let Some(ready) = self.threshold.take(probe, success)
-        {
-            self.set_ready(ready).await;
-        }
-    }
-
-    async fn set_ready(&self, ready: bool) {
-        let pod = self.spec.id;
-        self.spec.emitter.emit(if ready { Event::PodReady { pod } } else { Event::PodNotReady { pod } });
-        self.tell(Update::Ready(ready)).await;
+        let workload = &spec.workload;
+        let prober = |probe: &Option<Probe>| probe.clone().map(|probe| Prober::start(context.clone(), probe));
+        self.readiness = prober(&workload.readiness_probe);
+        // Nothing but readiness is asked for once kubelet acts on a deletion, and that comes before any start.
+        self.liveness = prober(&workload.liveness_probe);
+        self.not_live = 0;
     }
 
     async fn on_post_start(&mut self, outcome: HookOutcome) {
         self.post_start = None;
         let pod = self.spec.id;
-        if let HookOutcome::Failed { message } = &outcome {
-            self.warn("FailedPostStartHook", message);
-            self.tell(Update::Crashed(format!("postStart failed: {message}"))).await;
-        }
+        let failed = match &outcome {
+            HookOutcome::Failed { message } => Some(format!("postStart failed: {message}")),
+            _ => None,
+        };
         self.spec.emitter.emit(Event::PostStartEnded { pod, outcome });
-        if self.spec.workload.readiness_probe.is_none() {
-            self.set_ready(true).await;
+        if let Some((heard, _)) = &mut self.deletion {
+            // A sync has just ended, and the next takes a state of the pod that is newer: that of the next relist.
+            let relisted = self.spec.emitter.clock().now() + Duration::from_millis(self.random.u64(RELIST));
+            *heard = relisted.max(*heard);
+        }
+        match failed {
+            Some(why) => {
+                self.warn("FailedPostStartHook", &why);
+                self.stop_for_restart(&why, Restart::Later).await;
+            }
+            None if self.ended => {}
+            // The kubelet says nothing of a pod before its sync is over, and that waits for the hook.
+            None => {
+                self.tell(Update::Running).await;
+                if self.spec.workload.readiness_probe.is_none() {
+                    self.set_ready(true).await;
+                }
+            }
         }
     }
 
     async fn on_exited(&mut self, code: Option<i32>, signal: Option<i32>, mono_ns: u64) -> bool {
-        self.ended = true;
+        (self.ended, self.exit) = (true, Some((code, signal)));
+        (self.readiness, self.liveness) = (None, None);
         let pod = self.spec.id;
         self.spec.emitter.emit_at(
             self.spec.emitter.clock().stamp(mono_ns),
@@ -306,17 +324,16 @@ impl Pod {
         );
         self.sweep();
         self.reap().await;
-        if self.termination.is_some() {
-            return self.advance(Input::Exited);
+        if self.leaving {
+            return self.advance(Input::Exited).await;
         }
-        self.spec.emitter.emit(Event::PodNotReady { pod });
-        let how = match (code, signal) {
-            (Some(code), _) => format!("exited with code {code}"),
-            (None, Some(signal)) => format!("killed by signal {signal}"),
-            (None, None) => "its parent was killed".to_owned(),
-        };
-        self.tell(Update::Crashed(format!("{how}{}", output::quote(&self.last_words)))).await;
-        // A deletion may still come for it.
+        if self.ready {
+            self.set_ready(false).await;
+        }
+        if self.termination.is_some() {
+            return self.advance(Input::Exited).await;
+        }
+        self.schedule_restart().await;
         true
     }
 

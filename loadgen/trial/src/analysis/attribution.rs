@@ -19,7 +19,7 @@ pub(super) struct Attribution<'a> {
     pub(super) id: Option<PodId>,
     /// Where the pod is not known: those whose state fits.
     pub(super) candidates: Vec<PodId>,
-    /// Refused when no slice named a pod that takes connections: by the rules themselves, or by a pod that they still
+    /// Refused, not answered, or answered late, when no slice named a pod that takes connections: by the rules themselves, or by a pod that they still
     /// named.
     pub(super) nowhere_to_go: bool,
     pub(super) phase: PodPhase,
@@ -84,11 +84,12 @@ pub(super) fn attribute<'a>(
 ) -> Attribution<'a> {
     let (seen, began) = (seen(record), started(record));
     let moment = if shows_late(record.class) { began } else { seen };
-    let rejected = record.flags.has(Flags::REJECTED);
+    let rejected = met_no_endpoint(record);
     let known = record.pod.known().filter(|id| !rejected && pods.contains_key(id));
     let candidates = if known.is_some() { vec![] } else { candidates(pods, record, moment) };
-    let nowhere_to_go =
-        known.is_none() && record.class == Class::ConnectRefused && no_slice_names_any(pods, moment);
+    let late_to_connect = record.class == Class::None && waited_to_connect(record);
+    let nowhere_to_go = (late_to_connect || (known.is_none() && is_rejection(record.class)))
+        && no_slice_names_any(pods, moment);
     // Where only one pod can have done it, it did.
     let only = match candidates[..] {
         [only] if !rejected && !nowhere_to_go && shows_its_pod(record.class, pods.get(&only), moment) => {
@@ -136,6 +137,27 @@ fn candidates(pods: &BTreeMap<PodId, PodFacts>, record: &Record, moment: u64) ->
         .map(|(id, _)| *id)
         .collect();
     if took_none.is_empty() { terminating().map(|(id, _)| *id).collect() } else { took_none }
+}
+
+/// True if the rules named no endpoint when the connection was tried, and what became of the request is no pod's doing:
+/// one that found its way later may still fail there.
+pub(super) const fn met_no_endpoint(record: &Record) -> bool {
+    record.flags.has(Flags::REJECTED)
+        && matches!(record.class, Class::None | Class::ConnectRefused | Class::ConnectTimeout)
+}
+
+/// True if the request's own connection took as long as a SYN that is sent again, or longer.
+fn waited_to_connect(record: &Record) -> bool {
+    /// A second, in units of an offset, less what two clocks may differ by.
+    const RETRANSMITTED: u32 = 9_000_000;
+    let own = record.nth <= 1 && !record.flags.has(Flags::REUSED);
+    own && record.write_done.saturating_sub(record.start) >= RETRANSMITTED
+}
+
+/// What a client sees of rules that reject: the kernel says so to few of those who ask at the same time
+/// (`icmp_ratelimit`), and nothing to the others.
+const fn is_rejection(class: Class) -> bool {
+    matches!(class, Class::ConnectRefused | Class::ConnectTimeout)
 }
 
 /// True if slices were seen, and none named a pod that takes connections.

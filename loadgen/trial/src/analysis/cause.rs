@@ -1,6 +1,6 @@
 //! From a symptom to what lies behind it and what avoids it: the table of the design's page on measurement.
 
-use super::attribution::{Attribution, is_cut};
+use super::attribution::{Attribution, is_cut, met_no_endpoint};
 use super::timeline::PodFacts;
 use crate::record::{Class, Flags, Record, Stage};
 use crate::report::PodPhase;
@@ -126,7 +126,7 @@ impl Cause {
 
     /// Finds the cause of a failed or late request.
     pub(super) fn of(record: &Record, found: &Attribution<'_>) -> Self {
-        if record.flags.has(Flags::REJECTED) || found.nowhere_to_go {
+        if met_no_endpoint(record) || found.nowhere_to_go {
             return Self::NoEndpoint;
         }
         let Some(pod) = found.pod else {

@@ -12,7 +12,8 @@ use crate::report::Claim;
 use crate::statistics::real;
 
 /// The scenarios that are about them.
-const SCENARIOS: [&str; 3] = ["hook-timing", "grace-shorter-than-pre-stop", "grace-shorter-than-drain"];
+const SCENARIOS: [&str; 4] =
+    ["hook-timing", "grace-shorter-than-pre-stop", "grace-shorter-than-drain", "api-during-shutdown"];
 /// Two processes and two clocks tell these edges.
 const WITHIN: f64 = 0.3;
 /// An end that only the kubelet tells is known to a second.

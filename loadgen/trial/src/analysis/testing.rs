@@ -87,6 +87,8 @@ pub(crate) fn arm(name: &str, role: Role) -> plan::Arm {
             min_ready_seconds: 0,
             termination_grace_period_seconds: 30,
             lifecycle: crate::settings::Lifecycle::default(),
+            liveness_probe: None,
+            publish_not_ready_addresses: false,
             readiness_probe: None,
             strategy: Strategy { max_surge: Amount::Pods(1), max_unavailable: Amount::Pods(0) },
             program: Program::Server(ServerSettings::default()),

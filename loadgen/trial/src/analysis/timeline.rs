@@ -180,8 +180,11 @@ impl PodFacts {
         if let (Some(exited), None) = (self.timeline.exited_ns, self.deleted_at()) {
             self.note(format!("ended by itself ({}) and was restarted", self.exit_text()));
             self.down.push((exited, at));
-            self.timeline = Timeline::default();
-            self.exit = None;
+            // Of the container that is no more, nothing is said of the next.
+            (self.timeline, self.exit, self.pre_stop) = (Timeline::default(), None, None);
+            (self.reported_sigterm, self.reported_stopping, self.reported_finished) = (false, false, false);
+            (self.drain_timed_out, self.stop_signal, self.handled) = (false, None, None);
+            self.inferred.clear();
         }
         first(&mut self.main_started, at);
     }
@@ -351,7 +354,7 @@ impl PodFacts {
 pub(crate) fn pods(events: &[&TimedEvent], load_ended: Option<u64>) -> BTreeMap<PodId, PodFacts> {
     let mut pods: BTreeMap<PodId, PodFacts> = BTreeMap::new();
     for timed in events {
-        let Some(id) = pod_of(&timed.event) else {
+        let Some(id) = timed.event.pod() else {
             continue;
         };
         let at = timed.at_ns.as_nanos();
@@ -366,35 +369,4 @@ pub(crate) fn pods(events: &[&TimedEvent], load_ended: Option<u64>) -> BTreeMap<
         }
     }
     pods
-}
-
-/// The pod that an event speaks of.
-const fn pod_of(event: &Event) -> Option<PodId> {
-    match event {
-        Event::PodCreated { pod, .. }
-        | Event::PodStarted { pod, .. }
-        | Event::PodReady { pod }
-        | Event::PodNotReady { pod }
-        | Event::PostStartStarted { pod }
-        | Event::PostStartEnded { pod, .. }
-        | Event::DeleteRequested { pod }
-        | Event::Terminating { pod, .. }
-        | Event::Killing { pod, .. }
-        | Event::PreStopStarted { pod, .. }
-        | Event::PreStopEnded { pod, .. }
-        | Event::StopSignal { pod, .. }
-        | Event::KillSignal { pod }
-        | Event::ListenerSeenClosed { pod }
-        | Event::Exited { pod, .. }
-        | Event::IpGone { pod }
-        | Event::Gone { pod }
-        | Event::SliceChanged { pod, .. }
-        | Event::SliceRemoved { pod }
-        | Event::EndpointProgrammed { pod, .. }
-        | Event::EndpointRemoved { pod, .. }
-        | Event::Lifecycle { pod, .. }
-        | Event::ClockOffset { pod, .. } => Some(*pod),
-        Event::Warning { pod, .. } | Event::Note { pod, .. } => *pod,
-        _ => None,
-    }
 }

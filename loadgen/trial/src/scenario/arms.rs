@@ -188,7 +188,11 @@ fn controls(base: Arm, notes: &mut Vec<String>) -> [Arm; 2] {
     }
     negative.workload.program =
         Program::Server(ServerSettings { on_sigterm: OnSigterm::Exit, ..ServerSettings::default() });
-    negative.workload.lifecycle = Lifecycle::default();
+    // The signal is the image's.
+    let stop_signal = negative.workload.lifecycle.stop_signal;
+    negative.workload.lifecycle = Lifecycle { stop_signal, ..Lifecycle::default() };
+    // It was meant for what the trial runs.
+    negative.workload.liveness_probe = None;
     negative.workload.readiness_probe = Some(Probe {
         check: ProbeCheck::HttpGet { path: "/readyz".to_owned(), port: None },
         period_seconds: 1,

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::check::{duration, http_path, http_url, is_token, whole};
 use super::error::{Problem, quoted};
-use super::raw::{RawDeletePods, RawDisruption, RawLane, RawLanes, RawLoad, RawRequest, RawSettle};
-use crate::settings::{Disruption, Lane, LaneKind, Load, Request, Settle, StatusRange, Target};
+use super::raw::{RawAgain, RawDeletePods, RawDisruption, RawLane, RawLanes, RawLoad, RawRequest, RawSettle};
+use crate::settings::{Again, Disruption, Lane, LaneKind, Load, Request, Settle, StatusRange, Target};
 
 /// Requests a second over all lanes.
 const MOST_RATE: f64 = 1_000_000.0;
 const MOST_CONNECTIONS: u32 = 10_000;
+/// Later deletes of one pod.
+const MOST_AGAIN: usize = 10;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const TEN_MINUTES: Duration = Duration::from_mins(10);
 
@@ -225,6 +227,17 @@ fn delete_pods(raw: &RawDeletePods, replicas: u32) -> Result<Disruption, Problem
         }
         _ => {}
     }
+    if force && !raw.again.is_empty() {
+        let problem = "after a forced delete nothing is left to be deleted again";
+        return Err(Problem::of(
+            "disruption.deletePods.again",
+            format!("{problem}; allowed: one of the two"),
+        ));
+    }
+    if raw.again.len() > MOST_AGAIN {
+        let problem = format!("{} deletes of one pod are too many; allowed: {MOST_AGAIN}", raw.again.len());
+        return Err(Problem::of("disruption.deletePods.again", problem));
+    }
     Ok(Disruption::DeletePods {
         count: whole("disruption.deletePods.count", raw.count, 1, 1..=replicas.saturating_mul(10))?,
         every: duration(
@@ -239,6 +252,25 @@ fn delete_pods(raw: &RawDeletePods, replicas: u32) -> Result<Disruption, Problem
             .map(|_| whole(grace, raw.grace_period_seconds, 1, 1..=3600))
             .transpose()?,
         force,
+        which: raw.which.unwrap_or_default(),
+        again: raw.again.iter().map(again).collect::<Result<_, _>>()?,
+    })
+}
+
+/// A later delete of the same pod. A forced one takes the object at once, so that nothing is left to delete again.
+fn again(raw: &RawAgain) -> Result<Again, Problem> {
+    let grace = "disruption.deletePods.again.gracePeriodSeconds";
+    Ok(Again {
+        after: duration(
+            "disruption.deletePods.again.after",
+            raw.after.as_deref(),
+            Duration::from_secs(1),
+            Duration::ZERO..=TEN_MINUTES,
+        )?,
+        grace_period_seconds: raw
+            .grace_period_seconds
+            .map(|_| whole(grace, raw.grace_period_seconds, 1, 1..=3600))
+            .transpose()?,
     })
 }
 

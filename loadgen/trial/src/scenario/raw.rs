@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::settings::{ArmsExpected, Arrivals, OnSigterm, TimelineExpectation};
+use crate::settings::{ArmsExpected, Arrivals, OnSigterm, StopSignal, TimelineExpectation, Victim};
 
 /// Declares raw types: every field optional, camelCase, unknown keys refused.
 macro_rules! raw {
@@ -39,10 +39,16 @@ raw! {
         termination_grace_period_seconds: Option<i64>,
         lifecycle: RawLifecycle,
         readiness_probe: Option<RawProbe>,
+        liveness_probe: Option<RawProbe>,
+        publish_not_ready_addresses: Option<bool>,
         strategy: RawStrategy,
         server: Option<RawServer>,
     }
-    RawLifecycle { pre_stop: Option<RawHandler>, post_start: Option<RawHandler>, }
+    RawLifecycle {
+        pre_stop: Option<RawHandler>,
+        post_start: Option<RawHandler>,
+        stop_signal: Option<StopSignal>,
+    }
     RawSleep { seconds: Option<i64>, }
     RawExec { command: Vec<String>, }
     RawHttpGet { path: Option<String>, port: Option<i64>, }
@@ -67,6 +73,11 @@ raw! {
         fail_readiness: Option<bool>,
         service_time: Option<String>,
         poll_while_draining: Option<String>,
+        exit_after: Option<String>,
+        wrapped: Option<bool>,
+        report_every: Option<String>,
+        report_probes: Option<bool>,
+        max_connections: Option<i64>,
     }
     RawLoad {
         target: Option<String>,
@@ -96,7 +107,10 @@ raw! {
         every: Option<String>,
         grace_period_seconds: Option<i64>,
         force: Option<bool>,
+        which: Option<Victim>,
+        again: Vec<RawAgain>,
     }
+    RawAgain { after: Option<String>, grace_period_seconds: Option<i64>, }
     RawEvict { count: Option<i64>, }
     RawScale { to: Option<i64>, }
     RawLocal { propagation: Option<String>, nodes: Option<i64>, kubelet: Option<String>, }
@@ -116,6 +130,7 @@ pub(super) enum RawHandler {
     Sleep(RawSleep),
     Exec(RawExec),
     HttpGet(RawHttpGet),
+    TcpSocket(RawTcpSocket),
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,8 +7,8 @@ use super::error::{Place, Problem, one_line, quoted};
 use super::raw::{RawExec, RawHandler, RawLocal, RawProbe, RawServer, RawStrategy, RawWorkload};
 use super::tree::Node;
 use crate::settings::{
-    Amount, Handler, KubeletVersion, Lifecycle, Local, OnSigterm, Probe, ProbeCheck, Program, Propagation,
-    ServerSettings, Strategy, Workload,
+    API_SERVER, Amount, Handler, KubeletVersion, Lifecycle, Local, OnSigterm, Probe, ProbeCheck, Program,
+    Propagation, ServerSettings, Strategy, Workload,
 };
 
 const HOUR: u64 = 3600;
@@ -66,13 +66,16 @@ pub(super) fn workload(
             .post_start
             .map(|handler| hook.handler("workload.lifecycle.postStart", handler))
             .transpose()?,
+        stop_signal: raw.lifecycle.stop_signal.unwrap_or_default(),
     };
     Ok(Workload {
         replicas: whole("workload.replicas", raw.replicas, 3, 1..=50)?,
         min_ready_seconds: whole("workload.minReadySeconds", raw.min_ready_seconds, 0, 0..=3600)?,
         termination_grace_period_seconds: grace,
         lifecycle,
-        readiness_probe: raw.readiness_probe.map(probe).transpose()?,
+        readiness_probe: raw.readiness_probe.map(|raw| probe("workload.readinessProbe", raw)).transpose()?,
+        liveness_probe: raw.liveness_probe.map(liveness).transpose()?,
+        publish_not_ready_addresses: raw.publish_not_ready_addresses.unwrap_or(false),
         strategy: strategy(&raw.strategy)?,
         program: program(raw.server, command)?,
     })
@@ -95,13 +98,15 @@ fn server(raw: RawServer) -> Result<ServerSettings, Problem> {
     let time = |key: &str, stated: Option<&str>, default, most| {
         duration(&format!("workload.server.{key}"), stated, default, up_to(most))
     };
-    if let Some(url) = &raw.poll_while_draining {
-        let path = "workload.server.pollWhileDraining";
-        if url == "apiserver" {
-            let problem = "`apiserver` is not available in this version; allowed: an http:// URL";
-            return Err(Problem::of(path, problem));
-        }
-        http_url(path, url)?;
+    let optional = |key: &str, stated: Option<&str>, most| {
+        let path = format!("workload.server.{key}");
+        let least = Duration::from_millis(10);
+        let stated = stated.map(|_| duration(&path, stated, least, least..=Duration::from_secs(most)));
+        stated.transpose()
+    };
+    if let Some(url) = raw.poll_while_draining.as_deref().filter(|url| *url != API_SERVER) {
+        let url = http_url("workload.server.pollWhileDraining", url);
+        url.map_err(|problem| problem.also_allowed(API_SERVER))?;
     }
     Ok(ServerSettings {
         on_sigterm: raw.on_sigterm.unwrap_or(OnSigterm::Drain),
@@ -112,6 +117,14 @@ fn server(raw: RawServer) -> Result<ServerSettings, Problem> {
         fail_readiness: raw.fail_readiness.unwrap_or(defaults.fail_readiness),
         service_time: time("serviceTime", raw.service_time.as_deref(), defaults.service_time, 300)?,
         poll_while_draining: raw.poll_while_draining,
+        exit_after: optional("exitAfter", raw.exit_after.as_deref(), HOUR)?,
+        wrapped: raw.wrapped.unwrap_or(false),
+        report_every: optional("reportEvery", raw.report_every.as_deref(), HOUR)?,
+        report_probes: raw.report_probes.unwrap_or(false),
+        max_connections: raw
+            .max_connections
+            .map(|_| whole("workload.server.maxConnections", raw.max_connections, 1, 1..=10_000))
+            .transpose()?,
     })
 }
 
@@ -131,6 +144,9 @@ impl HookRules<'_> {
                 path: http_path(&format!("{path}.httpGet.path"), raw.path, "/")?,
                 port: port(&format!("{path}.httpGet.port"), raw.port)?,
             }),
+            RawHandler::TcpSocket(raw) => {
+                Ok(Handler::TcpSocket { port: port(&format!("{path}.tcpSocket.port"), raw.port)? })
+            }
         }
     }
 
@@ -181,24 +197,33 @@ fn port(path: &str, stated: Option<i64>) -> Result<Option<u16>, Problem> {
     stated.map(|_| whole(path, stated, 0_u16, 1..=65535)).transpose()
 }
 
-fn probe(raw: RawProbe) -> Result<Probe, Problem> {
-    const PATH: &str = "workload.readinessProbe";
+fn liveness(raw: RawProbe) -> Result<Probe, Problem> {
+    const PATH: &str = "workload.livenessProbe";
+    let probe = probe(PATH, raw)?;
+    if probe.success_threshold != 1 {
+        let path = format!("{PATH}.successThreshold");
+        return Err(Problem::value(&path, "the API server allows nothing but 1 here", "1"));
+    }
+    Ok(probe)
+}
+
+fn probe(at: &str, raw: RawProbe) -> Result<Probe, Problem> {
     let kinds = "one of httpGet, tcpSocket, exec";
     let check = match (raw.http_get, raw.tcp_socket, raw.exec) {
         (Some(http), None, None) => ProbeCheck::HttpGet {
-            path: http_path("workload.readinessProbe.httpGet.path", http.path, "/")?,
-            port: port("workload.readinessProbe.httpGet.port", http.port)?,
+            path: http_path(&format!("{at}.httpGet.path"), http.path, "/")?,
+            port: port(&format!("{at}.httpGet.port"), http.port)?,
         },
         (None, Some(tcp), None) => {
-            ProbeCheck::TcpSocket { port: port("workload.readinessProbe.tcpSocket.port", tcp.port)? }
+            ProbeCheck::TcpSocket { port: port(&format!("{at}.tcpSocket.port"), tcp.port)? }
         }
-        (None, None, Some(raw)) => ProbeCheck::Exec { command: exec("workload.readinessProbe.exec", raw)? },
-        (None, None, None) => return Err(Problem::value(PATH, "says not what to probe", kinds)),
-        _ => return Err(Problem::value(PATH, "httpGet, tcpSocket and exec exclude each other", kinds)),
+        (None, None, Some(raw)) => ProbeCheck::Exec { command: exec(&format!("{at}.exec"), raw)? },
+        (None, None, None) => return Err(Problem::value(at, "says not what to probe", kinds)),
+        _ => return Err(Problem::value(at, "httpGet, tcpSocket and exec exclude each other", kinds)),
     };
     // Kubernetes' own defaults: whoever states a probe gets the API server's.
     let number = |key: &str, stated: Option<i64>, default: u32, least: u32| {
-        whole(&format!("{PATH}.{key}"), stated, default, least..=3600)
+        whole(&format!("{at}.{key}"), stated, default, least..=3600)
     };
     Ok(Probe {
         check,

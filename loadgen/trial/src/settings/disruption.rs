@@ -26,6 +26,12 @@ pub enum Disruption {
         /// `--grace-period=0 --force`: the object is gone at once, whatever the kubelet still does.
         #[serde(default)]
         force: bool,
+        /// Which pods.
+        #[serde(default, skip_serializing_if = "Victim::is_default")]
+        which: Victim,
+        /// Further deletes of the same pod, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        again: Vec<Again>,
     },
     /// Evicts pods, as a drain does: a `PodDisruptionBudget` may refuse for a while.
     Evict {
@@ -39,6 +45,35 @@ pub enum Disruption {
     },
     /// `kubectl drain` of the node with most of the pods, which is made schedulable again.
     DrainNode,
+}
+
+/// Which pods are deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Victim {
+    /// Any that serves.
+    #[default]
+    Available,
+    /// The youngest, whether it serves already or not.
+    Newest,
+}
+
+impl Victim {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A further delete of a pod that is terminating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Again {
+    /// After the delete before it.
+    #[serde(with = "human")]
+    pub after: Duration,
+    /// Its grace by delete options.
+    pub grace_period_seconds: Option<u64>,
 }
 
 impl Disruption {

@@ -20,6 +20,12 @@ pub struct Workload {
     pub lifecycle: Lifecycle,
     /// Without one a running pod is Ready.
     pub readiness_probe: Option<Probe>,
+    /// Fails: the container is stopped and restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness_probe: Option<Probe>,
+    /// The Service's: endpoints are ready whatever their pods are.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub publish_not_ready_addresses: bool,
     /// Rolling update.
     pub strategy: Strategy,
     /// What the pods run.
@@ -36,9 +42,16 @@ pub enum Program {
     Command(Vec<String>),
 }
 
+/// The value of `pollWhileDraining` that stands for the cluster's API server.
+pub const API_SERVER: &str = "apiserver";
+
 /// Keys of `workload.server`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "settings of their own, each named by its key; none is a mode"
+)]
 pub struct ServerSettings {
     /// What SIGTERM does.
     pub on_sigterm: OnSigterm,
@@ -58,8 +71,28 @@ pub struct ServerSettings {
     /// Time that each answer takes.
     #[serde(with = "human")]
     pub service_time: Duration,
-    /// GET this once a second after SIGTERM.
+    /// GET this once a second after SIGTERM: a URL, or [`API_SERVER`].
     pub poll_while_draining: Option<String>,
+    /// Crash so long after it began to listen.
+    #[serde(default, with = "human::optional", skip_serializing_if = "Option::is_none")]
+    pub exit_after: Option<Duration>,
+    /// Run beneath a process that passes no signal on, as `sh -c` does.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub wrapped: bool,
+    /// Say so often that it still runs: the last word tells when it was killed.
+    #[serde(default, with = "human::optional", skip_serializing_if = "Option::is_none")]
+    pub report_every: Option<Duration>,
+    /// Say when a probe asks.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub report_probes: bool,
+    /// Most open connections; others wait in the accept queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Default for ServerSettings {
@@ -73,14 +106,31 @@ impl Default for ServerSettings {
             fail_readiness: false,
             service_time: Duration::ZERO,
             poll_while_draining: None,
+            exit_after: None,
+            wrapped: false,
+            report_every: None,
+            report_probes: false,
+            max_connections: None,
+        }
+    }
+}
+
+impl Workload {
+    /// True if the pods call the cluster's API server: there is none on the local backend, and on a cluster they are given
+    /// the right to.
+    #[must_use]
+    pub fn calls_api_server(&self) -> bool {
+        match &self.program {
+            Program::Server(server) => server.poll_while_draining.as_deref() == Some(API_SERVER),
+            Program::Command(_) => false,
         }
     }
 }
 
 impl ServerSettings {
-    /// The settings as flags of `server run`, on every backend the same.
+    /// The settings as flags of `server run`, on every backend the same; `stop_signal` is the pod's.
     #[must_use]
-    pub fn flags(&self) -> Vec<String> {
+    pub fn flags(&self, stop_signal: StopSignal) -> Vec<String> {
         let mut flags = vec![
             format!("--on-sigterm={}", self.on_sigterm.as_str()),
             format!("--shutdown-takes={}", human::format(self.shutdown_takes)),
@@ -91,7 +141,56 @@ impl ServerSettings {
             format!("--service-time={}", human::format(self.service_time)),
         ];
         flags.extend(self.poll_while_draining.iter().map(|url| format!("--poll-while-draining={url}")));
+        let time =
+            |flag: &str, time: Option<Duration>| time.map(|time| format!("--{flag}={}", human::format(time)));
+        flags.extend(time("exit-after", self.exit_after));
+        flags.extend(time("report-every", self.report_every));
+        flags.extend(self.report_probes.then(|| "--report-probes=true".to_owned()));
+        flags.extend(self.max_connections.map(|most| format!("--max-connections={most}")));
+        flags.extend(
+            (stop_signal != StopSignal::Sigterm).then(|| format!("--stop-signal={}", stop_signal.as_str())),
+        );
+        flags.extend(self.wrapped.then(|| "--wrapped=true".to_owned()));
         flags
+    }
+}
+
+/// The signal that asks a container to stop: its image's STOPSIGNAL, or `lifecycle.stopSignal` (Kubernetes 1.33).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum StopSignal {
+    /// Where nothing else is said.
+    #[default]
+    Sigterm,
+    /// Interrupt.
+    Sigint,
+    /// Quit.
+    Sigquit,
+    /// Hang-up.
+    Sighup,
+    /// User-defined.
+    Sigusr1,
+    /// User-defined.
+    Sigusr2,
+}
+
+impl StopSignal {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sigterm => "SIGTERM",
+            Self::Sigint => "SIGINT",
+            Self::Sigquit => "SIGQUIT",
+            Self::Sighup => "SIGHUP",
+            Self::Sigusr1 => "SIGUSR1",
+            Self::Sigusr2 => "SIGUSR2",
+        }
     }
 }
 
@@ -105,6 +204,8 @@ pub enum OnSigterm {
     Exit,
     /// Go on.
     Ignore,
+    /// No handler: process 1 never sees it.
+    Unhandled,
 }
 
 impl OnSigterm {
@@ -115,6 +216,7 @@ impl OnSigterm {
             Self::Drain => "drain",
             Self::Exit => "exit",
             Self::Ignore => "ignore",
+            Self::Unhandled => "unhandled",
         }
     }
 }
@@ -127,6 +229,9 @@ pub struct Lifecycle {
     pub pre_stop: Option<Handler>,
     /// Runs beside the entrypoint; the pod is not Ready before it ended.
     pub post_start: Option<Handler>,
+    /// What asks the container to stop.
+    #[serde(default, skip_serializing_if = "StopSignal::is_default")]
+    pub stop_signal: StopSignal,
 }
 
 /// A hook's handler, as in Kubernetes.
@@ -150,9 +255,14 @@ pub enum Handler {
         /// The container's port, if not the pod's own.
         port: Option<u16>,
     },
+    /// Accepted by the API and never carried out: the kubelet fails it at once.
+    TcpSocket {
+        /// The container's port, if not the pod's own.
+        port: Option<u16>,
+    },
 }
 
-/// A readiness probe.
+/// A readiness or liveness probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Probe {

@@ -128,22 +128,40 @@ fn the_grace_begins_when_the_killing_events_name_says() {
 fn without_the_nodes_clock_a_killing_event_counts_from_its_arrival() {
     let mut observer = observer(false);
     observer.on_pod(at(4), &pod(&running(true), true), false, None);
-    let events = observer.on_event(at(90), &killing("web-a.1234"), None);
-    assert_eq!(
-        events,
-        [(at(90), Event::Killing { pod: POD, inferred: true })],
-        "and no preStop: none sleeps"
-    );
+    assert_eq!(observer.on_event(at(90), &killing("web-a.1234"), None), [], "the clock may yet be learnt");
+    let told = observer.on_pod(at(99), &pod(&running(true), true), true, None);
+    let counted = (at(90), Event::Killing { pod: POD, inferred: true });
+    assert!(told.contains(&counted), "{told:?}");
+    assert!(!kinds(&told).iter().any(|(kind, _)| *kind == "pre-stop"), "none sleeps: {told:?}");
+}
+
+#[test]
+fn a_clock_that_is_learnt_later_still_places_the_killing_event() {
+    let mut observer = observer(false);
+    observer.on_pod(at(4), &pod(&running(true), true), false, None);
+    let event = killing(&format!("web-a.{:x}", AHEAD + 5_000_000));
+    assert_eq!(observer.on_event(at(90), &event, None), []);
+    let told = kinds(&observer.on_pod(at(95), &pod(&running(true), true), false, Some(clock())));
+    assert_eq!(told, [("killing", at(5))]);
 }
 
 #[test]
 fn a_sleeping_pre_stop_ends_with_the_signal_that_the_pod_reports() {
     let sigterm = line(r#""sigterm","in_flight":1,"connections":2"#, AHEAD + 7_000_000);
-    let told = observer(true).on_line(at(99), POD, &sigterm, Some(clock()));
+    let leaving = |observer: &mut Observer| observer.on_pod(at(4), &pod(&running(true), true), false, None);
+    let mut deleted = observer(true);
+    leaving(&mut deleted);
+    let told = deleted.on_line(at(99), POD, (&sigterm, false), Some(clock()));
     assert_eq!(kinds(&told), [("pre-stop-ended", at(7)), ("lifecycle", at(7))]);
-    let told = observer(false).on_line(at(99), POD, &sigterm, Some(clock()));
+    // The log may be sooner than the watch; and where no deletion follows, the container was only restarted.
+    let mut not_yet = observer(true);
+    let told = not_yet.on_line(at(99), POD, (&sigterm, false), Some(clock()));
     assert_eq!(kinds(&told), [("lifecycle", at(7))]);
-    assert_eq!(observer(true).on_line(at(99), POD, "GET / 200", Some(clock())), []);
+    let told = kinds(&leaving(&mut not_yet));
+    assert!(told.contains(&("pre-stop-ended", at(7))), "{told:?}");
+    let told = observer(false).on_line(at(99), POD, (&sigterm, false), Some(clock()));
+    assert_eq!(kinds(&told), [("lifecycle", at(7))]);
+    assert_eq!(observer(true).on_line(at(99), POD, ("GET / 200", false), Some(clock())), []);
 }
 
 fn ended(code: i32) -> Pod {
@@ -162,7 +180,7 @@ fn exit_of(observer: &mut Observer, arrival: u64) -> Stamp {
 #[test]
 fn an_exit_is_the_pods_last_word_else_the_first_sign_held_to_the_second_that_was_named() {
     let mut told = observer(false);
-    told.on_line(at(99), POD, &line(r#""finished","code":0"#, AHEAD + 3_000_000), Some(clock()));
+    told.on_line(at(99), POD, (&line(r#""finished","code":0"#, AHEAD + 3_000_000), false), Some(clock()));
     assert_eq!(exit_of(&mut told, 700), at(3));
     let mut read = observer(false);
     assert_eq!(read.on_log_end(at(400), POD), [], "the status will tell, with the exit code");
@@ -219,6 +237,7 @@ fn a_failed_hook_is_a_warning_and_the_end_of_the_hook_while_probes_are_noise() {
                     "type": "Warning", "message": "m"}))
     };
     let mut observer = observer(false);
+    observer.on_pod(at(4), &pod(&running(true), true), false, None);
     let told = kinds(&observer.on_event(at(9), &warning("FailedPreStopHook"), None));
     assert_eq!(told, [("pre-stop-ended", at(9)), ("warning", at(9))]);
     assert_eq!(observer.on_event(at(9), &warning("Unhealthy"), None), []);
@@ -250,7 +269,7 @@ fn a_sleep_that_the_signal_cut_short_had_overrun_its_grace() {
         let mut observer = observer(true);
         observer.on_pod(at(4), &pod(&running(true), true), false, None);
         observer.on_event(at(90), &killing(&format!("web-a.{:x}", AHEAD + 5_000_000)), Some(clock()));
-        let told = observer.on_line(at(9_000), POD, &sigterm(cut_at), Some(clock()));
+        let told = observer.on_line(at(9_000), POD, (&sigterm(cut_at), false), Some(clock()));
         let Event::PreStopEnded { outcome, .. } = told[0].1.clone() else { panic!("{told:?}") };
         outcome
     };

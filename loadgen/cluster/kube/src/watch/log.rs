@@ -31,6 +31,15 @@ const LINE_MAX: usize = 64 << 10;
 /// Where a log's stream broke, it is opened again after pauses that grow up to this.
 const REOPEN_AT_MOST: Duration = Duration::from_secs(2);
 
+/// Whose log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// The container's that runs, or ran last.
+    Running,
+    /// That of the one before.
+    Previous,
+}
+
 /// Reads one pod's log to its end.
 pub(super) struct Follower {
     pub(super) settings: Settings,
@@ -50,12 +59,18 @@ impl Follower {
             self.ask_for_the_clocks().await;
         }
         let _over = self.said.send(Said::ClockKnown(self.id, self.view.node.clone())).await;
+        // A container that ended before its pod was ever seen to run has left its log.
+        if self.view.restarts > 0
+            && let Err(error) = self.read(&mut None, Which::Previous).await
+        {
+            tracing::debug!("the log of {} before its restart: {error}", self.view.name);
+        }
         let mut last = None;
         let mut pause = ASK_AGAIN;
         // Ends with the container, and with the watcher at the latest.
         loop {
             let before = last;
-            match self.read(&mut last).await {
+            match self.read(&mut last, Which::Running).await {
                 // A log also ends when it is rotated, or when the API server goes away.
                 Ok(()) if self.has_ended().await => break,
                 Ok(()) => {}
@@ -92,8 +107,9 @@ impl Follower {
     }
 
     /// Reads to the end; what is not later than `last` had been read before it broke off.
-    async fn read(&self, last: &mut Option<jiff::Timestamp>) -> Result<(), String> {
-        let parameters = LogParams { follow: true, timestamps: true, ..LogParams::default() };
+    async fn read(&self, last: &mut Option<jiff::Timestamp>, which: Which) -> Result<(), String> {
+        let previous = which == Which::Previous;
+        let parameters = LogParams { follow: !previous, previous, timestamps: true, ..LogParams::default() };
         let log = self.pods().log_stream(&self.view.name, &parameters).await;
         let log = match log {
             Ok(log) => log,
@@ -125,7 +141,7 @@ impl Follower {
             shown = None;
             *last = written.or(*last);
             let at = self.settings.emitter.clock().now();
-            let said = Said::Line(self.id, self.view.node.clone(), at, text.to_owned());
+            let said = Said::Line(self.id, self.view.node.clone(), at, text.to_owned(), which);
             if self.said.send(said).await.is_err() {
                 return Ok(());
             }

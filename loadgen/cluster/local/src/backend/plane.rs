@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use cluster::ClusterError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use trial::event::Event;
@@ -14,7 +13,8 @@ use trial::routing::Table;
 use trial::time::Stamp;
 
 use super::Settings;
-use crate::endpoints::{Change, Endpoints};
+use super::snapshot::{Failure, Snapshot};
+use crate::endpoints::{Change, Endpoints, Flow};
 use crate::pod::{self, Control, Spec, Update};
 use crate::rollout::{self, View};
 
@@ -35,55 +35,8 @@ pub(super) enum Request {
     Scale { to: u32 },
     /// Delete one pod.
     Delete { pod: PodId, grace: Option<u64>, force: bool },
-}
-
-/// What the handle sees.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Snapshot {
-    pub(super) replicas: u32,
-    pub(super) revision: u32,
-    /// Available pods of any revision, oldest first.
-    pub(super) available: Vec<PodId>,
-    /// Available pods of the current revision.
-    pub(super) updated: u32,
-    /// Pods that are not terminating.
-    pub(super) live: u32,
-    pub(super) terminating: u32,
-    pub(super) failure: Option<Failure>,
-}
-
-/// Why the workload cannot become whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
-    Start { pod: String, message: String },
-    Crashed { pod: String, message: String },
-}
-
-impl Failure {
-    pub(super) fn error(&self) -> ClusterError {
-        match self.clone() {
-            Self::Start { pod, message } => ClusterError::Start { pod, message },
-            Self::Crashed { pod, message } => ClusterError::Crashed { pod, message },
-        }
-    }
-}
-
-impl Snapshot {
-    /// All replicas are of the current revision and available, and no other pod is left to be deleted.
-    pub(super) fn is_complete(&self) -> bool {
-        self.revision > 0 && self.updated == self.replicas && self.live == self.replicas
-    }
-
-    pub(super) fn describe(&self) -> String {
-        format!(
-            "{} of {} replicas available, {} of them of the current revision, {} terminating; a pod that runs is \
-             not available until its readiness probe succeeds",
-            self.available.len(),
-            self.replicas,
-            self.updated,
-            self.terminating
-        )
-    }
+    /// Delete it once more.
+    DeleteAgain { pod: PodId, grace: Option<u64> },
 }
 
 struct Entry {
@@ -92,6 +45,9 @@ struct Entry {
     revision: u32,
     ready_since: Option<Stamp>,
     deleted: bool,
+    /// When it was, and deletionGracePeriodSeconds.
+    deleted_at: Stamp,
+    grace_seconds: u64,
     gone: bool,
     control: mpsc::Sender<Control>,
     task: JoinHandle<()>,
@@ -117,7 +73,10 @@ impl Plane {
         let endpoints = Endpoints::start(
             settings.emitter.clone(),
             &settings.nodes(),
-            settings.arm.local.propagation,
+            Flow {
+                propagation: settings.arm.local.propagation,
+                publish_not_ready_addresses: settings.arm.workload.publish_not_ready_addresses,
+            },
             settings.seed,
         );
         let (snapshots, receiver) = watch::channel(Snapshot::default());
@@ -176,6 +135,7 @@ impl Plane {
             Request::Deploy | Request::Restart => self.revision += 1,
             Request::Scale { to } => self.settings.arm.workload.replicas = to,
             Request::Delete { pod, grace, force } => self.delete(pod, grace, force).await,
+            Request::DeleteAgain { pod, grace } => self.delete_again(pod, grace),
         }
     }
 
@@ -187,6 +147,10 @@ impl Plane {
             Update::Ready(ready) => {
                 entry.ready_since = ready.then_some(now);
                 let address = entry.spec.address;
+                self.endpoints.tell(Change::Ready(id, address, ready)).await;
+            }
+            Update::Running => {
+                let (address, ready) = (entry.spec.address, entry.ready_since.is_some());
                 self.endpoints.tell(Change::Ready(id, address, ready)).await;
             }
             Update::StartFailed(message) => self.fail(Failure::Start { pod, message }),
@@ -214,9 +178,9 @@ impl Plane {
         let Some(entry) = self.pods.iter_mut().find(|entry| entry.id == id && !entry.deleted) else { return };
         let spec_grace = self.settings.arm.workload.termination_grace_period_seconds;
         let grace_seconds = if forced { 0 } else { grace.unwrap_or(spec_grace) };
-        entry.deleted = true;
         let emitter = &self.settings.emitter;
-        emitter.emit(Event::DeleteRequested { pod: id });
+        entry.deleted_at = emitter.emit(Event::DeleteRequested { pod: id });
+        (entry.deleted, entry.grace_seconds) = (true, grace_seconds);
         emitter.emit(Event::Terminating { pod: id, grace_seconds });
         // Two watches hear of it, and nothing orders them: that is the race.
         let _ended = entry.control.send(Control::Delete { grace_seconds, forced }).await;
@@ -226,6 +190,25 @@ impl Plane {
             self.endpoints.tell(Change::Removed(id)).await;
         } else {
             self.endpoints.tell(Change::Terminating(id)).await;
+        }
+    }
+
+    /// A later delete can only shorten the grace (`BeforeDelete`), and a kubelet that has begun to stop the pod does not
+    /// act on it: the object says another time, and nothing happens at it.
+    fn delete_again(&mut self, id: PodId, grace: Option<u64>) {
+        let Some(entry) = self.pods.iter_mut().find(|entry| entry.id == id && entry.deleted && !entry.gone)
+        else {
+            return;
+        };
+        let emitter = &self.settings.emitter;
+        let now = emitter.emit(Event::DeletedAgain { pod: id, grace_seconds: grace });
+        // Without a grace of its own it changes nothing; and one that is over already is one of a second.
+        let Some(grace) = grace else { return };
+        let is_over = now.saturating_since(entry.deleted_at) > Duration::from_secs(grace);
+        let grace_seconds = if is_over { 1 } else { grace };
+        if grace < entry.grace_seconds {
+            entry.grace_seconds = grace_seconds;
+            emitter.emit(Event::GraceChanged { pod: id, grace_seconds });
         }
     }
 
@@ -295,8 +278,19 @@ impl Plane {
         self.names.store(Arc::new(names));
         let (control, inbox) = mpsc::channel(4);
         let task = tokio::spawn(pod::run(spec.clone(), inbox, self.report.clone()));
-        let entry =
-            Entry { id, name, revision, ready_since: None, deleted: false, gone: false, control, task, spec };
+        let entry = Entry {
+            id,
+            name,
+            revision,
+            ready_since: None,
+            deleted: false,
+            deleted_at: Stamp::ZERO,
+            grace_seconds: 0,
+            gone: false,
+            control,
+            task,
+            spec,
+        };
         self.pods.push(entry);
     }
 
@@ -338,6 +332,7 @@ impl Plane {
             }),
             available,
             live: count(&|entry| !entry.deleted),
+            newest: self.live().last().map(|entry| entry.id),
             terminating: count(&|entry| entry.deleted && !entry.gone),
             failure: self.failure.clone(),
         };

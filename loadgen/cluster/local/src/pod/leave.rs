@@ -44,13 +44,18 @@ impl Pod {
         for task in self.tasks.iter().chain(&self.readers) {
             task.abort();
         }
-        if self.termination.is_none() {
+        if !self.leaving {
             return;
         }
         self.pause(50..300).await; // the sandbox
         self.spec.emitter.emit(Event::IpGone { pod: self.spec.id });
         self.tell(Update::AddressGone).await;
         self.pause(10..50).await; // the last status
+        if !self.forced {
+            // With restartPolicy Always a container's code still decides which of the two it is.
+            let succeeded = self.exit.is_some_and(|(code, _)| code == Some(0));
+            self.spec.emitter.emit(Event::Terminal { pod: self.spec.id, succeeded });
+        }
         self.tell(Update::Terminal).await;
         if !self.forced {
             self.pause(300..2_000).await; // kubelet's final delete

@@ -84,7 +84,7 @@ impl Spec {
             Program::Server(server) => server,
         };
         let mut command = vec!["server".to_owned(), "run".to_owned(), format!("--listen={}", self.address)];
-        command.extend(server.flags());
+        command.extend(server.flags(self.workload.lifecycle.stop_signal));
         self.program(&command)
     }
 

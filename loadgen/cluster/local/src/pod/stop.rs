@@ -2,35 +2,82 @@
 
 use nix::sys::signal::Signal;
 use trial::event::{Event, HookOutcome};
-use trial::settings::Handler;
+use trial::settings::{Handler, StopSignal};
+use trial::time::Stamp;
 
+use super::container::Restart;
 use super::{Pod, listener};
 use crate::hook::{self, Context};
 use crate::process;
 use crate::termination::{Input, Step, Termination};
 
+/// As the kernel names it, and as people do.
+const fn stop_signal(setting: StopSignal) -> (Signal, &'static str) {
+    let signal = match setting {
+        StopSignal::Sigterm => Signal::SIGTERM,
+        StopSignal::Sigint => Signal::SIGINT,
+        StopSignal::Sigquit => Signal::SIGQUIT,
+        StopSignal::Sighup => Signal::SIGHUP,
+        StopSignal::Sigusr1 => Signal::SIGUSR1,
+        StopSignal::Sigusr2 => Signal::SIGUSR2,
+    };
+    (signal, setting.as_str())
+}
+
 impl Pod {
-    pub(super) fn on_timer(&mut self) -> bool {
+    pub(super) async fn on_timer(&mut self) -> bool {
         if self.termination.is_some() {
-            return self.advance(Input::Timer);
+            return self.advance(Input::Timer).await;
         }
-        let Some((_, grace_seconds)) = self.deletion else { return true };
-        let pod = self.spec.id;
-        let t0 = self.spec.emitter.emit(Event::Killing { pod, inferred: false });
-        let hook = self.spec.workload.lifecycle.pre_stop.is_some();
-        let (machine, step) = Termination::begin(t0, grace_seconds, hook, self.spec.kubelet);
-        self.termination = Some(machine);
+        let now = self.now();
+        let due = self.deletion.filter(|(heard, _)| {
+            *heard <= now && self.post_start.is_none() && (self.pid.is_some() || self.ended)
+        });
+        let Some((_, grace_seconds)) = due else {
+            self.restart_if_due().await;
+            return true;
+        };
+        self.leaving = true;
+        self.liveness = None;
+        let t0 = self.spec.emitter.emit(Event::Killing { pod: self.spec.id, inferred: false });
+        let step = self.stop_container(t0, grace_seconds);
         // What ended by itself before has nothing left to stop.
-        !self.ended && self.take(step)
+        !self.ended && self.take(step).await
     }
 
-    pub(super) fn advance(&mut self, input: Input) -> bool {
+    /// Begins to stop the container, because the pod is deleted or because the container is to be restarted.
+    fn stop_container(&mut self, now: Stamp, grace_seconds: u64) -> Step {
+        let hook = self.spec.workload.lifecycle.pre_stop.is_some();
+        let (machine, step) = Termination::begin(now, grace_seconds, hook, self.spec.kubelet);
+        self.termination = Some(machine);
+        step
+    }
+
+    /// Stops a container that is to be restarted: with its hook and its grace, as if the pod were deleted.
+    pub(super) async fn stop_for_restart(&mut self, why: &str, when: Restart) {
+        if self.ended || self.termination.is_some() {
+            return;
+        }
+        let pod = Some(self.spec.id);
+        let text = format!("its container is stopped, to be restarted: {why}");
+        let now = self.spec.emitter.emit(Event::Note { pod, text });
+        self.stopped_because = Some((why.to_owned(), when));
+        let step = self.stop_container(now, self.spec.workload.termination_grace_period_seconds);
+        self.take(step).await;
+    }
+
+    pub(super) async fn advance(&mut self, input: Input) -> bool {
         let now = self.now();
         let steps = self.termination.as_mut().map(|machine| machine.next(now, input)).unwrap_or_default();
-        steps.into_iter().all(|step| self.take(step))
+        for step in steps {
+            if !self.take(step).await {
+                return false;
+            }
+        }
+        true
     }
 
-    fn take(&mut self, step: Step) -> bool {
+    async fn take(&mut self, step: Step) -> bool {
         let pod = self.spec.id;
         match step {
             Step::RunHook => self.start_pre_stop(),
@@ -38,14 +85,24 @@ impl Pod {
                 // Left running: dropping the handle detaches the task, and the hook ends with the container.
                 self.pre_stop = None;
                 let inferred = self.pre_stop_is_sleep();
-                self.spec.emitter.emit(Event::PreStopEnded { pod, inferred, outcome: HookOutcome::Overran });
+                if self.leaving {
+                    let outcome = HookOutcome::Overran;
+                    self.spec.emitter.emit(Event::PreStopEnded { pod, inferred, outcome });
+                }
             }
             Step::Signal => self.send_stop_signal(),
             Step::Kill => {
-                self.spec.emitter.emit(Event::KillSignal { pod });
+                if self.leaving {
+                    self.spec.emitter.emit(Event::KillSignal { pod });
+                }
                 self.send(Signal::SIGKILL);
             }
-            Step::Over => return false,
+            Step::Over if self.leaving => return false,
+            // The container was stopped to be restarted.
+            Step::Over => {
+                self.termination = None;
+                self.schedule_restart().await;
+            }
         }
         true
     }
@@ -55,7 +112,9 @@ impl Pod {
             return;
         };
         let inferred = self.pre_stop_is_sleep();
-        self.spec.emitter.emit(Event::PreStopStarted { pod: self.spec.id, inferred });
+        if self.leaving {
+            self.spec.emitter.emit(Event::PreStopStarted { pod: self.spec.id, inferred });
+        }
         self.pre_stop = Some(tokio::spawn(hook::run(Context { spec: self.spec.clone(), pid }, handler)));
     }
 
@@ -70,29 +129,31 @@ impl Pod {
             self.warn("FailedPreStopHook", message);
         }
         let inferred = self.pre_stop_is_sleep();
-        self.spec.emitter.emit(Event::PreStopEnded { pod: self.spec.id, inferred, outcome });
+        if self.leaving {
+            self.spec.emitter.emit(Event::PreStopEnded { pod: self.spec.id, inferred, outcome });
+        }
     }
 
     fn send_stop_signal(&mut self) {
         let Some(pid) = self.pid else { return };
+        let (signal, name) = stop_signal(self.spec.workload.lifecycle.stop_signal);
         if process::is_ending(pid) {
             // The runtime finds the container stopped and has nothing to signal; its exit is about to be reported.
             return;
         }
-        let handled = process::handles(pid, Signal::SIGTERM);
+        let handled = process::handles(pid, signal);
         // An ordinary process would die of a signal that process 1 of a container never sees.
         let dropped = !self.spec.isolation.is_namespaced() && handled == Some(false);
-        self.spec.emitter.emit(Event::StopSignal {
-            pod: self.spec.id,
-            signal: "SIGTERM".to_owned(),
-            handled,
-        });
-        if !self.spec.reports_lifecycle() {
+        if self.leaving {
+            let signal = name.to_owned();
+            self.spec.emitter.emit(Event::StopSignal { pod: self.spec.id, signal, handled });
+        }
+        if self.leaving && !self.spec.reports_lifecycle() {
             let (emitter, pod, address) = (self.spec.emitter.clone(), self.spec.id, self.spec.address);
             self.tasks.push(tokio::spawn(listener::watch(emitter, pod, pid, address)));
         }
         if !dropped {
-            self.send(Signal::SIGTERM);
+            self.send(signal);
         }
     }
 

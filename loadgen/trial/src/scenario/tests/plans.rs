@@ -6,7 +6,7 @@ use super::*;
 use crate::plan::Role;
 use crate::settings::{
     Allowed, Amount, ArmsExpected, Arrivals, Disruption, Handler, KubeletVersion, LaneKind, Lifecycle,
-    OnSigterm, Probe, ProbeCheck, Program, Propagation, ServerSettings, StatusRange, Target,
+    OnSigterm, Probe, ProbeCheck, Program, Propagation, ServerSettings, StatusRange, Target, Victim,
 };
 
 const MINIMAL: &str = "name: minimal\n";
@@ -122,6 +122,8 @@ fn built_in_scenarios_state_the_defaults_and_a_pre_stop_sleep() {
                 every: Duration::from_secs(1),
                 grace_period_seconds: None,
                 force: false,
+                which: Victim::default(),
+                again: vec![],
             },
         ),
     ] {
@@ -191,7 +193,14 @@ fn setting_one_variant_replaces_the_other() {
     let every = Duration::from_secs(1);
     assert_eq!(
         arm.disruption,
-        Disruption::DeletePods { count: 2, every, grace_period_seconds: None, force: false }
+        Disruption::DeletePods {
+            count: 2,
+            every,
+            grace_period_seconds: None,
+            force: false,
+            which: Victim::default(),
+            again: vec![]
+        }
     );
     let whole = ["disruption={deletePods: {count: 2}}"];
     assert_eq!(plan(ROLLING_RESTART, &overrides(&whole, &[])).arms[0].disruption, arm.disruption);

@@ -20,7 +20,7 @@ const FLAGS: &[Case] = &[
         "name: x",
         &["workload.replcas=1"],
         &[],
-        "--set workload.replcas=1: workload: unknown key `replcas`; allowed: replicas, minReadySeconds, terminationGracePeriodSeconds, lifecycle, readinessProbe, strategy, server",
+        "--set workload.replcas=1: workload: unknown key `replcas`; allowed: replicas, minReadySeconds, terminationGracePeriodSeconds, lifecycle, readinessProbe, livenessProbe, publishNotReadyAddresses, strategy, server",
     ),
     (
         "name: x",

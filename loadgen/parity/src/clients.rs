@@ -1,0 +1,355 @@
+//! What clients see of a pod that ends, looked for in the requests' records.
+
+use contract::lifecycle::Event as Report;
+use trial::event::Event;
+use trial::id::PodId;
+use trial::record::Class;
+use trial::settings::LaneKind;
+
+use crate::expect::Seen;
+use crate::facts::{Edge, Facts, Request};
+
+/// By then every node has left the pod out: kube-proxy's minSyncPeriod, its own work, and the way there.
+const RULES_FOLLOWED: f64 = 2.5;
+
+fn of_lane(facts: &Facts, lane: LaneKind) -> impl Iterator<Item = &Request> {
+    facts.requests.iter().filter(move |request| request.lane == lane)
+}
+
+fn count(facts: &Facts, lane: LaneKind, from: f64, to: f64, class: &[Class]) -> usize {
+    of_lane(facts, lane)
+        .filter(|request| (from..=to).contains(&request.end) && class.contains(&request.record.class))
+        .count()
+}
+
+fn classes(facts: &Facts, lane: LaneKind) -> String {
+    let mut all: Vec<&str> = of_lane(facts, lane)
+        .filter(|request| !request.is_ok())
+        .map(|request| request.record.class.as_str())
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    if all.is_empty() { "no failure".to_owned() } else { all.join(", ") }
+}
+
+/// #30, of the first pod of the run.
+pub(crate) fn ready_after_post_start(facts: &Facts) -> Seen {
+    let pod = PodId(0);
+    let (Some(began), Some(ready)) =
+        (facts.at_of(pod, Edge::PostStartStarted), facts.at_of(pod, Edge::Ready))
+    else {
+        return Seen::nothing("not seen");
+    };
+    let seconds = ready - began;
+    Seen { shown: format!("{seconds:.2} s"), seconds: None, holds: Some((10.0..=12.5).contains(&seconds)) }
+}
+
+/// #32
+pub(crate) fn restarted_after_pre_stop(facts: &Facts) -> Seen {
+    let Some(hook) = facts.at(Edge::PreStopStarted) else { return Seen::nothing("preStop did not run") };
+    let listens =
+        |event: &Event| matches!(event, Event::Lifecycle { report: Report::MainStarted { .. }, .. });
+    let starts: Vec<f64> = facts.of_victim().filter(|(_, event)| listens(event)).map(|(at, _)| at).collect();
+    let again = starts.iter().any(|start| *start > hook);
+    Seen::that(again && starts.len() >= 2, format!("begun {} times", starts.len()))
+}
+
+/// #36
+pub(crate) fn served_by_the_terminating(facts: &Facts) -> Seen {
+    let (Some(victim), Some(deleted)) = (facts.victim, facts.at(Edge::Deleted)) else {
+        return Seen::nothing("no pod was deleted");
+    };
+    let served = of_lane(facts, LaneKind::New)
+        .filter(|request| request.is_ok() && request.record.pod == victim && request.start > deleted + 0.2)
+        .count();
+    Seen::that(served > 0, format!("{served} answers"))
+}
+
+/// When the victim's entry said for the first time, while terminating, that it does not serve.
+fn stopped_serving(facts: &Facts) -> Option<f64> {
+    facts.of_victim().find_map(|(at, event)| {
+        matches!(event, Event::SliceChanged { serving: false, terminating: true, .. }).then_some(at)
+    })
+}
+
+/// #36
+pub(crate) fn refused_while_none_serves(facts: &Facts) -> Seen {
+    let Some(from) = stopped_serving(facts) else { return Seen::nothing("it went on serving") };
+    let ready = facts.all().find_map(|(at, event)| match event {
+        Event::SliceChanged { pod, ready: true, .. } if Some(*pod) != facts.victim && at > from => Some(at),
+        _ => None,
+    });
+    let Some(ready) = ready else { return Seen::nothing("no other became ready") };
+    let within: Vec<_> = of_lane(facts, LaneKind::New)
+        .filter(|request| (from + 1.5..ready - 0.2).contains(&request.start))
+        .collect();
+    rejected(&within, ready)
+}
+
+/// Rules that reject say so by ICMP, of which the kernel sends one client one a second: the others hear nothing, until a SYN
+/// that TCP sends again meets other rules, or their time is over.
+fn rejected(requests: &[&Request], until: f64) -> Seen {
+    let is_refused = |request: &Request| request.record.class == Class::ConnectRefused;
+    let waited = |request: &Request| request.record.class == Class::ConnectTimeout || request.end > until;
+    let refused = requests.iter().filter(|request| is_refused(request)).count();
+    let unanswered = requests.iter().filter(|request| !is_refused(request) && waited(request)).count();
+    match requests.len() {
+        0 => Seen::nothing("no time between"),
+        all => Seen::that(
+            refused > 0 && refused + unanswered == all,
+            format!("{refused} refused, {unanswered} unanswered of {all}"),
+        ),
+    }
+}
+
+fn by_victim_later(facts: &Facts, lane: LaneKind) -> Option<(usize, usize)> {
+    let (victim, deleted) = (facts.victim?, facts.at(Edge::Deleted)?);
+    let exited = facts.at(Edge::Exited)?;
+    let later: Vec<_> = of_lane(facts, lane)
+        .filter(|request| (deleted + RULES_FOLLOWED..exited).contains(&request.start))
+        .collect();
+    let by_victim = later.iter().filter(|request| request.record.pod == victim).count();
+    Some((by_victim, later.len()))
+}
+
+/// #37
+pub(crate) fn no_new_connections(facts: &Facts) -> Seen {
+    match by_victim_later(facts, LaneKind::New) {
+        Some((by_victim, all)) if all > 0 => Seen::that(by_victim == 0, format!("{by_victim} of {all}")),
+        _ => Seen::nothing("no time between"),
+    }
+}
+
+/// #38
+pub(crate) fn kept_alive_served(facts: &Facts) -> Seen {
+    match by_victim_later(facts, LaneKind::Reused) {
+        Some((by_victim, all)) if all > 0 => Seen::that(by_victim > 0, format!("{by_victim} of {all}")),
+        _ => Seen::nothing("no time between"),
+    }
+}
+
+/// #39: between the close of a victim's listener and the last refusal before the next one's, the rules still name it
+/// beside others; the longest such time is looked at.
+pub(crate) fn refused_share(facts: &Facts) -> Seen {
+    let mut closed: Vec<f64> = facts
+        .all()
+        .filter(|(_, event)| matches!(event, Event::Lifecycle { report: Report::ListenerClosed(_), .. }))
+        .map(|(at, _)| at)
+        .collect();
+    closed.sort_by(f64::total_cmp);
+    if closed.is_empty() {
+        return Seen::nothing("no listener closed");
+    }
+    let ends = closed.iter().skip(1).copied().chain([f64::MAX]);
+    let share = |(from, to): (f64, f64)| {
+        let refused = |request: &&Request| request.record.class == Class::ConnectRefused;
+        let within =
+            || of_lane(facts, LaneKind::New).filter(move |request| (from..to).contains(&request.start));
+        let last = within().filter(refused).map(|request| request.start).reduce(f64::max)?;
+        let all = || within().filter(|request| request.start <= last);
+        Some((all().filter(refused).count(), all().count()))
+    };
+    let longest = closed.iter().copied().zip(ends).filter_map(share).max_by_key(|(_, all)| *all);
+    match longest {
+        Some((refused, all)) if all >= 20 => {
+            // Of two to four endpoints one refuses; of twenty connections and more hardly ever so few or so many.
+            let holds = refused * 100 >= all * 8 && refused * 100 <= all * 80;
+            Seen::that(holds, format!("{refused} of {all}"))
+        }
+        Some((refused, all)) => Seen::nothing(format!("{refused} of {all}: too few to tell a share")),
+        None => Seen::nothing("none refused"),
+    }
+}
+
+/// #41
+pub(crate) fn refused_at_once(facts: &Facts) -> Seen {
+    let mut took: Vec<f64> = of_lane(facts, LaneKind::New)
+        .filter(|request| request.record.class == Class::ConnectRefused)
+        .map(Request::took)
+        .collect();
+    took.sort_by(f64::total_cmp);
+    match took.get(took.len() / 2) {
+        Some(median) => {
+            Seen::that(*median < 0.05, format!("{} refused, median {:.1} ms", took.len(), median * 1e3))
+        }
+        None => Seen::nothing("none refused"),
+    }
+}
+
+/// #42
+pub(crate) fn address_gone(facts: &Facts) -> Seen {
+    let unreachable: Vec<f64> = of_lane(facts, LaneKind::New)
+        .filter(|request| request.record.class == Class::ConnectUnreachable)
+        .map(Request::took)
+        .collect();
+    let timeouts =
+        of_lane(facts, LaneKind::New).filter(|request| request.record.class == Class::ConnectTimeout).count();
+    if unreachable.is_empty() && timeouts == 0 {
+        return Seen::nothing(format!(
+            "nobody was sent to the lost address: {}",
+            classes(facts, LaneKind::New)
+        ));
+    }
+    // Whoever comes while the kernel asks already waits only for the rest, but the first waits for the whole.
+    let longest = unreachable.iter().copied().fold(0.0, f64::max);
+    let in_time = unreachable.is_empty() || (2.0..4.5).contains(&longest);
+    Seen::that(in_time, format!("{} unreachable, {timeouts} without answer", unreachable.len()))
+}
+
+/// Requests that wait in the accept queue: due before an edge, and not answered then.
+fn queued(facts: &Facts, edge: f64) -> Vec<&Request> {
+    facts.requests.iter().filter(|request| request.start < edge && request.end > edge - 0.01).collect()
+}
+
+/// #43
+pub(crate) fn queue_is_reset(facts: &Facts) -> Seen {
+    let Some(closed) = facts.at(Edge::ListenerClosed) else { return Seen::nothing("no listener closed") };
+    let reset =
+        count(facts, LaneKind::New, closed - 0.05, closed + 0.5, &[Class::WaitReset, Class::WriteReset]);
+    if queued(facts, closed).is_empty() {
+        return Seen::nothing("nobody was in the queue");
+    }
+    Seen::that(reset > 0, format!("{reset} reset"))
+}
+
+/// #43
+pub(crate) fn queue_is_served(facts: &Facts) -> Seen {
+    let Some(closed) = facts.at(Edge::ListenerClosed) else { return Seen::nothing("no listener closed") };
+    let waiting: Vec<_> =
+        queued(facts, closed).into_iter().filter(|request| request.lane == LaneKind::New).collect();
+    let answered = waiting.iter().filter(|request| request.is_ok()).count();
+    match waiting.len() {
+        0 => Seen::nothing("nobody was in the queue"),
+        all => Seen::that(answered == all, format!("{answered} of {all} answered")),
+    }
+}
+
+/// #44
+pub(crate) fn idle_closes_are_no_failures(facts: &Facts) -> Seen {
+    let closes = facts.idle_closes(LaneKind::Reused);
+    let race = [
+        Class::None,
+        Class::WaitClosed,
+        Class::WaitReset,
+        Class::WriteReset,
+        Class::WriteBrokenPipe,
+        // Whoever has to connect anew meets what the others meet.
+        Class::ConnectRefused,
+        Class::ConnectTimeout,
+        Class::ConnectUnreachable,
+    ];
+    let odd =
+        of_lane(facts, LaneKind::Reused).filter(|request| !race.contains(&request.record.class)).count();
+    // What was written into a connection as it closed: few, and only when a process ended.
+    let ends: Vec<f64> =
+        facts.all().filter(|(_, event)| matches!(event, Event::Exited { .. })).map(|(at, _)| at).collect();
+    let near_an_end = |at: f64| ends.iter().any(|end| (at - end).abs() < 0.5);
+    let cut: Vec<f64> = of_lane(facts, LaneKind::Reused)
+        .filter(|request| race[1..5].contains(&request.record.class))
+        .map(|request| request.end)
+        .collect();
+    let race_alone =
+        cut.iter().all(|at| near_an_end(*at)) && u64::try_from(cut.len()).is_ok_and(|cut| cut < closes);
+    match closes {
+        0 => Seen::nothing("no connection was idle"),
+        closes => Seen::that(
+            odd == 0 && race_alone,
+            format!("{closes} idle closes, {} cut; {}", cut.len(), classes(facts, LaneKind::Reused)),
+        ),
+    }
+}
+
+/// #45
+pub(crate) fn unread_is_reset(facts: &Facts) -> Seen {
+    let Some(exited) = facts.at(Edge::Exited) else { return Seen::nothing("no end") };
+    let reset = count(facts, LaneKind::New, exited - 0.2, exited + 0.5, &[Class::WaitReset]);
+    if queued(facts, exited).is_empty() {
+        return Seen::nothing("nothing was unread");
+    }
+    Seen::that(reset > 0, format!("{reset} reset"))
+}
+
+/// #46
+pub(crate) fn cut_in_the_body(facts: &Facts) -> Seen {
+    let Some(exited) = facts.at(Edge::Exited) else { return Seen::nothing("no end") };
+    let cut = count(facts, LaneKind::New, exited - 0.2, exited + 0.5, &[Class::BodyReset, Class::BodyClosed]);
+    if queued(facts, exited).is_empty() {
+        return Seen::nothing("no answer was under way");
+    }
+    Seen::that(cut > 0, format!("{cut} cut; {}", classes(facts, LaneKind::New)))
+}
+
+/// #47
+pub(crate) fn refused_without_endpoints(facts: &Facts) -> Seen {
+    let Some(last) = of_lane(facts, LaneKind::New).map(|request| request.due).reduce(f64::max) else {
+        return Seen::nothing("no request");
+    };
+    let late: Vec<_> = of_lane(facts, LaneKind::New).filter(|request| request.due > last - 2.0).collect();
+    rejected(&late, f64::MAX)
+}
+
+/// #48
+pub(crate) fn some_idle_closes(facts: &Facts) -> Seen {
+    if facts.at(Edge::Exited).is_none() {
+        return Seen::nothing("no end");
+    }
+    let closes = facts.idle_closes(LaneKind::Reused);
+    Seen::that(closes > 0, format!("{closes} idle closes"))
+}
+
+/// #48
+pub(crate) fn no_idle_closes(facts: &Facts) -> Seen {
+    if facts.at(Edge::Exited).is_none() {
+        return Seen::nothing("no end");
+    }
+    let closes = facts.idle_closes(LaneKind::Reused);
+    Seen::that(closes == 0, format!("{closes} idle closes"))
+}
+
+/// How far apart two edges of containers are, and whether that is as it should be.
+fn apart(
+    facts: &Facts,
+    (container, of): (u16, Edge),
+    (other, after): (u16, Edge),
+    from: f64,
+    to: f64,
+) -> Seen {
+    match (facts.at_of(PodId(container), of), facts.at_of(PodId(other), after)) {
+        (Some(at), Some(since)) => {
+            let seconds = at - since;
+            let holds = Some((from..=to).contains(&seconds));
+            Seen { shown: format!("{seconds:.2} s"), seconds: Some(seconds), holds }
+        }
+        _ => Seen::nothing("not heard of"),
+    }
+}
+
+/// #27
+pub(crate) fn first_of_two(facts: &Facts) -> Seen {
+    apart(facts, (0, Edge::Sigterm), (0, Edge::PreStopStarted), 1.85, 2.6)
+}
+
+/// #27
+pub(crate) fn second_of_two(facts: &Facts) -> Seen {
+    apart(facts, (1, Edge::Sigterm), (1, Edge::PreStopStarted), 5.85, 6.6)
+}
+
+/// #28
+pub(crate) fn sidecar_hook(facts: &Facts) -> Seen {
+    apart(facts, (1, Edge::PreStopStarted), (0, Edge::T0), -0.1, 0.8)
+}
+
+/// #28
+pub(crate) fn sidecar_after_main(facts: &Facts) -> Seen {
+    apart(facts, (1, Edge::Sigterm), (0, Edge::Alive), 0.0, 2.0)
+}
+
+/// #29
+pub(crate) fn main_overruns(facts: &Facts) -> Seen {
+    apart(facts, (0, Edge::Alive), (0, Edge::T0), 4.8, 5.2)
+}
+
+/// #29
+pub(crate) fn sidecar_overruns(facts: &Facts) -> Seen {
+    apart(facts, (1, Edge::Alive), (0, Edge::T0), 6.8, 7.3)
+}
