@@ -19,8 +19,8 @@ pub(super) struct Attribution<'a> {
     pub(super) id: Option<PodId>,
     /// Where the pod is not known: those whose state fits.
     pub(super) candidates: Vec<PodId>,
-    /// Refused, not answered, or answered late, when no slice named a pod that takes connections: by the rules themselves, or by a pod that they still
-    /// named.
+    /// Refused, not answered, or answered late, when no slice named a pod that takes connections: by the rules themselves,
+    /// or by a pod that they still named.
     pub(super) nowhere_to_go: bool,
     pub(super) phase: PodPhase,
     pub(super) routing: Routing,
