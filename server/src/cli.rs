@@ -9,11 +9,14 @@ use std::{
     time::Duration,
 };
 
-use clap::{ArgAction, Args, Subcommand};
-use contract::{env, lifecycle::Hook};
+use clap::{
+    ArgAction, Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use contract::{env, lifecycle::Hook, signal::StopSignal};
 
 use crate::{
-    config::{Config, ConfigError, StopSignal},
+    config::{Config, ConfigError},
     hook as hooks,
     lifecycle::OnSigterm,
     shell, wrap,
@@ -21,6 +24,11 @@ use crate::{
 
 /// The flag that [`crate::wrap`] leaves out; it is to be one argument with its value.
 pub(crate) const WRAPPED: &str = "--wrapped";
+
+fn stop_signal_names() -> impl TypedValueParser<Value = StopSignal> {
+    PossibleValuesParser::new(StopSignal::ALL.map(StopSignal::as_str))
+        .try_map(|name| name.parse::<StopSignal>())
+}
 
 /// Flags of `server run`, as they were given. [`Config`] is what they mean.
 #[derive(Debug, Clone, Args)]
@@ -75,7 +83,7 @@ pub struct RunArgs {
     #[arg(long, env = "SERVER_HEADER_READ_TIMEOUT", value_parser = duration, default_value = "10s")]
     pub(crate) header_read_timeout: Duration,
     /// The signal that begins the shutdown: what the image's STOPSIGNAL or the pod's `lifecycle.stopSignal` names.
-    #[arg(long, env = "SERVER_STOP_SIGNAL", value_enum, default_value = "SIGTERM")]
+    #[arg(long, env = "SERVER_STOP_SIGNAL", value_parser = stop_signal_names(), default_value = "SIGTERM")]
     pub(crate) stop_signal: StopSignal,
     /// Crash (exit with 1) this long after it began to listen, whatever is under way.
     #[arg(long, env = "SERVER_EXIT_AFTER", value_parser = duration)]

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use contract::signal::StopSignal;
 use http::{HeaderValue, Uri};
 
 use crate::{
@@ -36,24 +37,6 @@ pub struct Config {
     exit_after: Option<Duration>,
     report_every: Option<Duration>,
     report_probes: bool,
-}
-
-/// The signal that begins the shutdown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-#[value(rename_all = "UPPER")]
-pub enum StopSignal {
-    /// What Kubernetes sends where neither the image nor the pod says otherwise.
-    Sigterm,
-    /// Keyboard interrupt.
-    Sigint,
-    /// Quit; the graceful stop of nginx and php-fpm.
-    Sigquit,
-    /// Hang-up.
-    Sighup,
-    /// User-defined.
-    Sigusr1,
-    /// User-defined; the graceful stop of Apache is `SIGWINCH`, which we do not offer.
-    Sigusr2,
 }
 
 /// What a client may take.

@@ -2,7 +2,10 @@
 
 use std::{future::pending, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use contract::lifecycle::{Event, Load};
+use contract::{
+    lifecycle::{Event, Load},
+    signal::StopSignal,
+};
 use futures_util::{
     StreamExt,
     future::Either,
@@ -17,7 +20,7 @@ use tokio::{
 use crate::{
     accept,
     announce::Announcer,
-    config::{Config, StopSignal},
+    config::Config,
     connection,
     layers::{self, Stack},
     lifecycle::{Action, Input, Lifecycle, OnSigterm, Phase, Timer},

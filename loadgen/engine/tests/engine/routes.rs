@@ -85,6 +85,34 @@ fn a_rejecting_route_is_a_refusal_of_the_rules_and_of_no_pod() {
     }
 }
 
+/// A SYN that nobody answers is sent again after a second, and meets the rules as they are by then.
+#[test]
+fn an_unanswered_connection_is_tried_again_as_the_kernel_would_and_says_so_whatever_comes() {
+    let server = FaultServer::start(|_slot| Fault::None);
+    let found = Pick::To { pod: POD, address: server.address, fallback: false };
+    let cases = [
+        (found, 5_000, Class::None, POD, 2),
+        (Pick::Rejected, 5_000, Class::ConnectRefused, PodId::NONE, 2),
+        (Pick::Unanswered, 1_500, Class::ConnectTimeout, PodId::NONE, 2),
+    ];
+    for (then, timeout, class, pod, picked) in cases {
+        let picks = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&picks);
+        let route =
+            move |_| if counted.fetch_add(1, Ordering::SeqCst) == 0 { Pick::Unanswered } else { then };
+        let mut load = load(vec![lane(LaneKind::New, 1.0)]);
+        load.timeout = Duration::from_millis(timeout);
+        let (records, _) = Run::start(load, Arc::new(route)).finish(Duration::from_millis(100));
+        let [record] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((record.class, record.pod), (class, pod));
+        assert!(record.flags.has(Flags::REJECTED));
+        // In steps of 100 ns: a second of waiting is the kernel's own.
+        assert!(record.end - record.start >= 10_000_000, "{record:?}");
+        assert_eq!(picks.load(Ordering::SeqCst), picked);
+    }
+    assert_eq!(server.seen().len(), 1, "and nothing is sent twice");
+}
+
 #[test]
 fn an_address_that_is_gone_is_unreachable_or_times_out_whichever_comes_first() {
     for (timeout, class, os_code) in [(5000, Class::ConnectUnreachable, 113), (20, Class::ConnectTimeout, 0)]

@@ -3,6 +3,10 @@
 //! On a real cluster nobody reports what a node's kernel was programmed with; the load is the probe. The moment is known
 //! as finely as new connections follow one another on one pod: the rules changed after that one was begun, and before the
 //! next would have come.
+//!
+//! A stray is not taken for it: a kernel's connection table can send a single new connection to a pod long after the
+//! rules dropped it (the client's port was used before, and the old entry lived). If so many connections went elsewhere
+//! in between that it cannot be chance, the rules had changed before.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +19,18 @@ use crate::routing::Routing;
 /// The name of the inferred edge.
 pub(super) const EDGE: &str = "endpoint_removed";
 
-/// By node and pod, when the last new connection was begun that reached it.
+/// Connections are counted in steps of this, so that what is held grows with time and not with the rate.
+const STEP_NS: u64 = 50_000_000;
+/// A pod that the rules still name is passed over by so many connections in a row less often than this.
+const CHANCE: f64 = 1e-6;
+
+/// By node, what new connections reached.
 #[derive(Debug, Default)]
 pub(super) struct Reach {
-    last: BTreeMap<(NodeId, PodId), u64>,
-    nodes: Vec<NodeId>,
+    /// By pod and step: the last new connection begun in it that reached the pod.
+    reached: BTreeMap<(NodeId, PodId), BTreeMap<u64, u64>>,
+    /// By step: new connections begun in it, whatever became of them.
+    begun: BTreeMap<NodeId, BTreeMap<u64, u32>>,
 }
 
 impl Reach {
@@ -29,29 +40,30 @@ impl Reach {
         if record.is_unsent() || !opened {
             return;
         }
-        if !self.nodes.contains(&record.node) {
-            self.nodes.push(record.node);
-        }
+        let at = started(record);
+        *self.begun.entry(record.node).or_default().entry(at / STEP_NS).or_default() += 1;
         let answered = !record.class.is_service_failure();
         // A connection that was refused or timed out had been routed as well, to a pod that is told by its state.
         let id = if answered { record.pod.known() } else { attribute(pods, None, record).id };
         if let Some(id) = id {
-            let last = self.last.entry((record.node, id)).or_default();
-            *last = started(record).max(*last);
+            let last = self.reached.entry((record.node, id)).or_default().entry(at / STEP_NS).or_default();
+            *last = at.max(*last);
         }
     }
 
     /// Gives every terminated pod its removal, on nodes that new connections came from and whose rules nobody reported.
     pub(super) fn settle(self, pods: &mut BTreeMap<PodId, PodFacts>, names: &[String]) {
+        let passed_over = passed_over(pods.len());
         for (id, pod) in pods {
             let Some(deleted) = pod.deleted_at() else { continue };
-            for node in &self.nodes {
+            for (node, begun) in &self.begun {
                 let Some(name) = names.get(usize::from(node.0)) else { continue };
                 if pod.rules.contains_key(name) {
                     continue;
                 }
-                let Some(last) = self.last.get(&(*node, *id)) else { continue };
-                let named_from = pod.ready.unwrap_or(0).min(*last);
+                let Some(reached) = self.reached.get(&(*node, *id)) else { continue };
+                let Some(last) = last_in_turn(reached, begun, deleted, passed_over) else { continue };
+                let named_from = pod.ready.unwrap_or(0).min(last);
                 let removed = last.saturating_add(1).max(deleted);
                 let rules = vec![(named_from, Routing::Programmed), (removed, Routing::Removed)];
                 pod.rules.insert(name.clone(), rules);
@@ -59,4 +71,40 @@ impl Reach {
             }
         }
     }
+}
+
+/// How many connections in a row pass a pod over that is one of so many, before it cannot be chance.
+fn passed_over(pods: usize) -> u64 {
+    let mut chance = 1.0;
+    let others = 1.0 - 1.0 / f64::from(u32::try_from(pods.max(2)).unwrap_or(u32::MAX));
+    // Bounded: more pods than a workload may have do not come here, and each turn makes the chance smaller.
+    (1..=10_000)
+        .find(|_| {
+            chance *= others;
+            chance < CHANCE
+        })
+        .unwrap_or(10_000)
+}
+
+/// The last connection that reached the pod before it was passed over for good.
+fn last_in_turn(
+    reached: &BTreeMap<u64, u64>,
+    begun: &BTreeMap<u64, u32>,
+    deleted: u64,
+    passed_over: u64,
+) -> Option<u64> {
+    let mut last: Option<(u64, u64)> = None;
+    for (&step, &at) in reached {
+        if let Some((before, _)) = last
+            && at > deleted
+        {
+            let between = before + 1..step.max(before + 1);
+            let elsewhere: u64 = begun.range(between).map(|(_, count)| u64::from(*count)).sum();
+            if elsewhere > passed_over {
+                break;
+            }
+        }
+        last = Some((step, at));
+    }
+    last.map(|(_, at)| at)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use contract::signal::StopSignal;
 use serde::{Deserialize, Serialize};
 
 use super::human;
@@ -155,43 +156,9 @@ impl ServerSettings {
     }
 }
 
-/// The signal that asks a container to stop: its image's STOPSIGNAL, or `lifecycle.stopSignal` (Kubernetes 1.33).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum StopSignal {
-    /// Where nothing else is said.
-    #[default]
-    Sigterm,
-    /// Interrupt.
-    Sigint,
-    /// Quit.
-    Sigquit,
-    /// Hang-up.
-    Sighup,
-    /// User-defined.
-    Sigusr1,
-    /// User-defined.
-    Sigusr2,
-}
-
-impl StopSignal {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Its name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sigterm => "SIGTERM",
-            Self::Sigint => "SIGINT",
-            Self::Sigquit => "SIGQUIT",
-            Self::Sighup => "SIGHUP",
-            Self::Sigusr1 => "SIGUSR1",
-            Self::Sigusr2 => "SIGUSR2",
-        }
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_sigterm(signal: &StopSignal) -> bool {
+    *signal == StopSignal::default()
 }
 
 /// What SIGTERM does to our server.
@@ -230,7 +197,7 @@ pub struct Lifecycle {
     /// Runs beside the entrypoint; the pod is not Ready before it ended.
     pub post_start: Option<Handler>,
     /// What asks the container to stop.
-    #[serde(default, skip_serializing_if = "StopSignal::is_default")]
+    #[serde(default, skip_serializing_if = "is_sigterm")]
     pub stop_signal: StopSignal,
 }
 

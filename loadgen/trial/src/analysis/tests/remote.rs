@@ -46,6 +46,23 @@ fn each_node_has_its_own_last_connection() {
 }
 
 #[test]
+fn a_stray_connection_is_not_taken_for_the_rules() {
+    let mut recording = unreported(&Stop::default()).answered(NEW, 0, 3_150, 1, 1);
+    for at in 0..100 {
+        recording = recording.answered(NEW, 1, 3_200 + at * 10, 1, 1);
+    }
+    let stray = recording.clone().answered(NEW, 0, 4_400, 1, 1).arm_report();
+    assert_eq!(removals(&stray)[0], Some(3_150), "a hundred went elsewhere meanwhile");
+
+    // One in ten is what chance allows a pod of two.
+    let mut seldom = recording;
+    for at in 0..10 {
+        seldom = seldom.answered(NEW, 0, 3_200 + at * 100, 1, 1);
+    }
+    assert_eq!(removals(&seldom.arm_report())[0], Some(4_100));
+}
+
+#[test]
 fn what_events_report_of_the_rules_is_not_guessed() {
     let arm = Recording::of(&Stop::default()).answered(NEW, 0, 3_500, 1, 1).arm_report();
     assert_eq!(removals(&arm), [Some(3_080), Some(3_080)]);

@@ -4,7 +4,7 @@ use crate::analysis::Cause;
 use crate::analysis::testing::{NEW, REUSED, Recording, SLOW, Stop};
 use crate::event::Event;
 use crate::id::PodId;
-use crate::record::{Class, Flags};
+use crate::record::{Class, Flags, Stage};
 use crate::report::{Failure, PodPhase};
 use crate::routing::Routing;
 
@@ -55,6 +55,39 @@ fn rejected_by_the_rules_is_nobodys_refusal_and_names_the_terminating_pods() {
     because(&failure, Cause::NoEndpoint);
     assert_eq!((failure.pod, failure.routing), (None, Routing::Removed));
     assert_eq!((failure.candidates, failure.pod_phase), (vec!["web-0".to_owned()], PodPhase::ListenerClosed));
+}
+
+/// What a SYN that is sent again after a second makes of a request: late, and all of it before the first byte went out.
+#[test]
+fn late_for_want_of_an_endpoint_is_told_by_the_rules_or_by_the_slices() {
+    let late = |recording: Recording, connecting_ms: u32, flag: Option<u16>| {
+        recording
+            .request(NEW, 1, 4_100, 1_600, 1, |record| {
+                (record.class, record.stage, record.status) = (Class::None, Stage::Done, 200);
+                record.write_done = record.start + connecting_ms * 10_000;
+                record.first_byte = record.end;
+                flag.map(|flag| record.flags.set(flag));
+            })
+            .failure()
+    };
+    // Our own rules say that they rejected it.
+    let rejected = late(Recording::of(&Stop::default()), 1_000, Some(Flags::REJECTED));
+    because(&rejected, Cause::NoEndpoint);
+    assert_eq!(
+        (rejected.class.as_str(), rejected.pod),
+        ("late", None),
+        "the pod that answered is not to blame"
+    );
+
+    // On a cluster the slices do: none named a pod that takes connections.
+    let without = |ready| {
+        let said = |pod| Event::SliceChanged { pod: PodId(pod), ready, serving: ready, terminating: !ready };
+        (0..3).fold(Recording::of(&Stop::default()), |recording, pod| recording.event(3_500, said(pod)))
+    };
+    because(&late(without(false), 1_000, None), Cause::NoEndpoint);
+    for other in [late(without(true), 1_000, None), late(without(false), 800, None)] {
+        assert!(!other.sentence.contains(Cause::NoEndpoint.text()), "{}", other.sentence);
+    }
 }
 
 #[test]

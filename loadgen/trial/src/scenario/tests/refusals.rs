@@ -122,7 +122,7 @@ fn every_bad_scenario_is_refused_word_for_word_at_its_place() {
             Err(error) => error.to_string(),
         };
         if got != line.trim_start() {
-            wrong += &format!("{yaml}\n  {got}\n");
+            wrong.extend([yaml, "\n  ", &got, "\n"]);
         }
     }
     assert!(wrong.is_empty(), "these are answered otherwise than refusals.txt says:\n{wrong}");
