@@ -5,6 +5,7 @@
 //! * [`report`]: `loadgen report`
 //! * [`scenarios`]: `loadgen scenarios`
 //! * [`cleanup`]: `loadgen cleanup`
+//! * `ci`: what a CI is told without being asked
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -17,6 +18,7 @@ use trial::settings::human;
 
 use crate::exit_code::ExitCode;
 
+mod ci;
 pub mod cleanup;
 #[cfg(feature = "kube")]
 pub mod on_cluster;
@@ -64,6 +66,14 @@ pub enum Format {
     Text,
     /// The whole document
     Json,
+    /// For a pull request or a job's summary
+    Markdown,
+    /// One file for a browser
+    Html,
+    /// XML for a CI: a suite an arm, a case a lane
+    Junit,
+    /// Workflow commands of GitHub Actions: annotations
+    Github,
 }
 
 /// Parses the command line and does what it says.
@@ -151,6 +161,10 @@ fn code_of(report: &Report) -> ExitCode {
 fn render(report: &Report, format: Format) -> String {
     match format {
         Format::Json => reports::json(report),
+        Format::Markdown => reports::markdown(report),
+        Format::Html => reports::html(report),
+        Format::Junit => reports::junit(report),
+        Format::Github => reports::annotations(report),
         Format::Text => {
             let terminal = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             let color = if terminal { reports::Color::Always } else { reports::Color::Never };

@@ -5,19 +5,30 @@
 //!
 //! * [`json()`], [`parse`]: `report.json`, and how it is read back
 //! * [`text()`]: one to two screens for a terminal
+//! * [`markdown()`], [`junit()`], [`annotations()`], [`html()`]: for pull requests, CI and browsers
+//! * `facts`: what several of them say in the same words
 //! * `style`, `table`, `units`, `wrap`: what a terminal page is made of
 //!
 //! Invariants: whatever a report leaves out (null) is said to be "not observed", never drawn or counted as zero;
 //! control characters from outside (pod names, notes) never reach the terminal.
 
+mod annotations;
 mod document;
+mod facts;
+mod html;
+mod junit;
+mod markdown;
 mod style;
 mod table;
 mod text;
 mod units;
 mod wrap;
 
+pub use annotations::annotations;
 pub use document::{ParseError, json, parse};
+pub use html::html;
+pub use junit::junit;
+pub use markdown::markdown;
 pub use style::Color;
 pub use text::{TextOptions, text};
 

@@ -7,6 +7,7 @@
 )]
 
 mod builder;
+mod ci;
 mod document;
 mod samples;
 mod schema;

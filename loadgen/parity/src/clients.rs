@@ -196,9 +196,13 @@ pub(crate) fn address_gone(facts: &Facts) -> Seen {
     Seen::that(in_time, format!("{} unreachable, {timeouts} without answer", unreachable.len()))
 }
 
-/// Requests that wait in the accept queue: due before an edge, and not answered then.
+/// Requests that wait in the accept queue: begun before an edge, and not answered then. One that was begun as the edge came and
+/// was refused had not got into the queue.
 fn queued(facts: &Facts, edge: f64) -> Vec<&Request> {
-    facts.requests.iter().filter(|request| request.start < edge && request.end > edge - 0.01).collect()
+    let waits = |request: &&Request| {
+        request.start < edge && request.end > edge - 0.01 && request.record.class != Class::ConnectRefused
+    };
+    facts.requests.iter().filter(waits).collect()
 }
 
 /// #43

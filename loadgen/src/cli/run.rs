@@ -19,6 +19,7 @@ use trial::scenario::{Overrides, Scenario, redact};
 mod fits;
 
 use super::Format;
+use super::ci::Surroundings;
 use crate::builtin;
 use crate::conductor::{Conductor, Outcome, Place, RunError, Stop, isolation};
 use crate::exit_code::ExitCode;
@@ -204,6 +205,11 @@ fn dry_run(plan: &Plan, format: Format) -> ExitCode {
             serde_json::to_string_pretty(&plan).map(|text| text + "\n").map_err(|error| error.to_string())
         }
         Format::Text => serde_saphyr::to_string(&plan).map_err(|error| error.to_string()),
+        _ => {
+            return super::misuse(
+                &"--dry-run prints a plan, not a report; allowed with it: --format text or json",
+            );
+        }
     };
     match text {
         Ok(text) => super::print(&text),
@@ -354,8 +360,10 @@ fn conclude(arguments: &Args, out: &Path, stop: Stop, leftovers: &[String]) -> E
     let rendered = super::render(&report, arguments.format);
     let printed = match arguments.format {
         Format::Text => super::print(&format!("{rendered}\nReport and recording: {}\n", out.display())),
-        Format::Json => super::print(&rendered),
+        _ => super::print(&rendered),
     };
+    let told = Surroundings::from_env().tell(&report, out, arguments.format);
+    let printed = if printed == ExitCode::Success { told } else { printed };
     if let Some(code) = left {
         return code;
     }

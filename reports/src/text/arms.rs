@@ -4,6 +4,7 @@ use trial::plan::Role;
 use trial::report::{Agent, Arm, Lane, Requests, Terminations, Verdict};
 
 use super::page::Page;
+use crate::facts::{bad_of_exposed, dash, verdict_of};
 use crate::style::Style;
 use crate::table::{Cell, Table};
 use crate::units::{count, counted, duration, percent};
@@ -72,19 +73,18 @@ pub(super) fn controls(page: &mut Page, arms: &[Arm]) {
     }
 }
 
-/// A control that behaves as it must is good, whatever the word for it would be in a trial.
 fn verdict(arm: &Arm) -> Cell {
     let failed = arm.requests.failed > 0;
-    let (word, style) = match (arm.role, arm.verdict) {
-        (Role::NegativeControl, _) if failed => ("fails, as it must", Style::Good),
-        (Role::NegativeControl, _) => ("DID NOT FAIL", Style::WarnBanner),
-        (Role::Control, _) if failed => ("NOT CLEAN", Style::WarnBanner),
-        (Role::Control, Verdict::Pass) => ("clean", Style::Good),
-        (_, Verdict::Pass) => ("pass", Style::GoodBanner),
-        (_, Verdict::Fail) => ("FAIL", Style::BadBanner),
-        (_, Verdict::Inconclusive) => ("inconclusive", Style::WarnBanner),
+    let style = match (arm.role, arm.verdict) {
+        (Role::NegativeControl, _) if failed => Style::Good,
+        (Role::NegativeControl, _) => Style::WarnBanner,
+        (Role::Control, _) if failed => Style::WarnBanner,
+        (Role::Control, Verdict::Pass) => Style::Good,
+        (_, Verdict::Pass) => Style::GoodBanner,
+        (_, Verdict::Fail) => Style::BadBanner,
+        (_, Verdict::Inconclusive) => Style::WarnBanner,
     };
-    Cell::new(word).style(style)
+    Cell::new(verdict_of(arm)).style(style)
 }
 
 fn lanes(lanes: &[Lane]) -> Table {
@@ -153,22 +153,6 @@ fn troubles(requests: &Requests) -> [Cell; 3] {
     ]
 }
 
-/// `0 / 3 (≤ 63.2 %)`: the bound is of the rate, at 95 % confidence. Where all are bad the bound is one and says nothing.
-fn bad_of_exposed(arm: &Arm) -> String {
-    let terminations = &arm.terminations;
-    if terminations.total == 0 {
-        return dash();
-    }
-    let bound = terminations.rate_upper_95.filter(|_| terminations.bad < terminations.exposed);
-    let bound = bound.map_or_else(String::new, |rate| format!(" ({})", at_most(rate)));
-    format!("{} / {}{bound}", count(terminations.bad), count(terminations.exposed))
-}
-
-fn at_most(rate: f64) -> String {
-    let bound = percent(rate);
-    if bound.starts_with(['<', '>']) { bound } else { format!("≤ {bound}") }
-}
-
 /// What the terminations prove, in sentences.
 fn proof(arm: &Arm) -> String {
     let mut sentences = Vec::new();
@@ -215,8 +199,4 @@ fn bound(arm: &Arm) -> Option<String> {
     let of_rollouts = of_rollouts.map_or_else(String::new, |rate| format!(", {} of rollouts", percent(rate)));
     let lower = if terminations.bad == 0 { "; more repeats lower it" } else { "" };
     Some(format!("Upper 95 % bound of bad ones: {} of terminations{of_rollouts}{lower}.", percent(rate)))
-}
-
-fn dash() -> String {
-    "–".to_owned()
 }

@@ -1,8 +1,9 @@
 //! The verdict, why, and which run it was.
 
-use trial::report::{Claim, Report, Run, Verdict};
+use trial::report::{Claim, Report, Verdict};
 
 use super::page::Page;
+use crate::facts::place;
 use crate::style::Style;
 use crate::units;
 
@@ -33,23 +34,6 @@ pub(super) fn write(page: &mut Page, report: &Report) {
     if let Some(tune) = &report.tune {
         tuned(page, tune);
     }
-}
-
-/// `local, kubelet 1.34, 2 nodes`.
-fn place(run: &Run) -> String {
-    let mut parts = vec![run.backend.clone()];
-    match (&run.kubelet_profile, &run.backend_version) {
-        (Some(profile), _) => parts.push(format!("kubelet {profile}")),
-        (None, Some(version)) => parts.push(version.clone()),
-        (None, None) => {}
-    }
-    if !run.nodes.is_empty() {
-        parts.push(units::counted(run.nodes.len() as u64, "node"));
-    }
-    if run.agents > 1 {
-        parts.push(units::counted(u64::from(run.agents), "agent"));
-    }
-    parts.join(", ")
 }
 
 fn about(report: &Report) -> Vec<String> {

@@ -1,0 +1,71 @@
+//! What a CI is told without being asked: reports beside `report.json`, a job's summary, annotations.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use trial::report::Report;
+
+use super::Format;
+use crate::exit_code::ExitCode;
+use crate::recorder;
+
+/// Beside `report.json`: for a pull request, for the CI's list of tests, for a browser.
+const FILES: [(&str, Format); 3] =
+    [("report.md", Format::Markdown), ("junit.xml", Format::Junit), ("report.html", Format::Html)];
+
+/// Where we run, as its environment says.
+#[derive(Debug, Default)]
+pub(super) struct Surroundings {
+    /// `CI`, as every CI sets it.
+    is_ci: bool,
+    /// `GITHUB_ACTIONS`: commands on standard output become annotations.
+    annotates: bool,
+    /// `GITHUB_STEP_SUMMARY`: what is appended to this file stands on the job's page.
+    summary: Option<PathBuf>,
+}
+
+impl Surroundings {
+    pub(super) fn from_env() -> Self {
+        let is_set = |name: &str| {
+            env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0" && value != "false")
+        };
+        let annotates = is_set("GITHUB_ACTIONS");
+        Self {
+            is_ci: annotates || is_set("CI"),
+            annotates,
+            summary: env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from),
+        }
+    }
+
+    /// Tells the CI, if there is one. `format` is what standard output was asked to hold: annotations go there only beside
+    /// text, since anything else is read by a program.
+    pub(super) fn tell(&self, report: &Report, out: &Path, format: Format) -> ExitCode {
+        if !self.is_ci {
+            return ExitCode::Success;
+        }
+        for (name, format) in FILES {
+            if let Err(error) = recorder::replace(&out.join(name), super::render(report, format).as_bytes()) {
+                return super::fail(&error);
+            }
+        }
+        if let Some(path) = &self.summary {
+            let appended = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .and_then(|mut file| file.write_all(reports::markdown(report).as_bytes()));
+            if let Err(error) = appended {
+                return super::fail(&format!(
+                    "failed to append to GITHUB_STEP_SUMMARY ({}): {error}",
+                    path.display()
+                ));
+            }
+        }
+        if self.annotates && format == Format::Text {
+            return super::print(&reports::annotations(report));
+        }
+        ExitCode::Success
+    }
+}

@@ -1,0 +1,69 @@
+//! What several formats say of the same thing in the same words.
+
+use std::collections::BTreeSet;
+
+use trial::plan::Role;
+use trial::report::{Arm, Failure, Run, Verdict};
+
+use crate::units::{count, counted, duration, percent};
+
+/// The first failure of each kind (lane, class, pod): the hundredth of the same says nothing new.
+pub(crate) fn one_of_each(failures: &[Failure]) -> impl Iterator<Item = &Failure> {
+    let mut told = BTreeSet::new();
+    failures.iter().filter(move |failure| told.insert((&failure.lane, &failure.class, &failure.pod)))
+}
+
+/// `local, kubelet 1.34, 2 nodes`.
+pub(crate) fn place(run: &Run) -> String {
+    let mut parts = vec![run.backend.clone()];
+    match (&run.kubelet_profile, &run.backend_version) {
+        (Some(profile), _) => parts.push(format!("kubelet {profile}")),
+        (None, Some(version)) => parts.push(version.clone()),
+        (None, None) => {}
+    }
+    if !run.nodes.is_empty() {
+        parts.push(counted(run.nodes.len() as u64, "node"));
+    }
+    if run.agents > 1 {
+        parts.push(counted(u64::from(run.agents), "agent"));
+    }
+    parts.join(", ")
+}
+
+/// A control that behaves as it must is good, whatever the word for it would be in a trial.
+pub(crate) const fn verdict_of(arm: &Arm) -> &'static str {
+    match (arm.role, arm.verdict) {
+        (Role::NegativeControl, _) if arm.requests.failed > 0 => "fails, as it must",
+        (Role::NegativeControl, _) => "DID NOT FAIL",
+        (Role::Control, _) if arm.requests.failed > 0 => "NOT CLEAN",
+        (Role::Control, Verdict::Pass) => "clean",
+        (_, Verdict::Pass) => "pass",
+        (_, Verdict::Fail) => "FAIL",
+        (_, Verdict::Inconclusive) => "inconclusive",
+    }
+}
+
+/// `0 / 3 (≤ 63.2 %)`: the bound is of the rate, at 95 % confidence. Where all are bad the bound is one and says nothing.
+pub(crate) fn bad_of_exposed(arm: &Arm) -> String {
+    let terminations = &arm.terminations;
+    if terminations.total == 0 {
+        return dash();
+    }
+    let bound = terminations.rate_upper_95.filter(|_| terminations.bad < terminations.exposed);
+    let bound = bound.map_or_else(String::new, |rate| format!(" ({})", at_most(rate)));
+    format!("{} / {}{bound}", count(terminations.bad), count(terminations.exposed))
+}
+
+fn at_most(rate: f64) -> String {
+    let bound = percent(rate);
+    if bound.starts_with(['<', '>']) { bound } else { format!("≤ {bound}") }
+}
+
+/// What was not observed.
+pub(crate) fn dash() -> String {
+    "–".to_owned()
+}
+
+pub(crate) fn duration_or_dash(nanos: Option<u64>) -> String {
+    nanos.map_or_else(dash, duration)
+}

@@ -1,0 +1,206 @@
+//! The report for a pull request or a job's summary: what a reviewer must see, in GitHub's Markdown.
+
+use std::fmt::Write;
+
+use trial::plan::Role;
+use trial::report::{Advice, Arm, Failure, Report, Verdict};
+
+use crate::facts::{bad_of_exposed, duration_or_dash, one_of_each, place, verdict_of};
+use crate::units::{count, seconds};
+
+/// More rows than this say nothing new in a comment; `report.json` has them all.
+const SHOWN_FAILURES: usize = 5;
+const SHOWN_REASONS: usize = 5;
+
+/// Renders GitHub-flavoured Markdown, UTF-8, with a trailing newline. Whatever comes from outside (names, reasons) is
+/// escaped: it can neither break a table nor mention a person.
+#[must_use]
+pub fn markdown(report: &Report) -> String {
+    let mut page = String::new();
+    let word = match report.verdict {
+        Verdict::Pass => "✅ PASS",
+        Verdict::Fail => "❌ FAIL",
+        Verdict::Inconclusive => "⚠️ INCONCLUSIVE",
+    };
+    line(
+        &mut page,
+        &format!("## {word}: {} ({})", escape(&report.run.scenario), escape(&place(&report.run))),
+    );
+    line(&mut page, "");
+    for reason in report.reasons.iter().take(SHOWN_REASONS) {
+        line(&mut page, &format!("- {}", escape(reason)));
+    }
+    if report.reasons.len() > SHOWN_REASONS {
+        line(&mut page, &format!("- … and {} more in report.json", report.reasons.len() - SHOWN_REASONS));
+    }
+    arms(&mut page, &report.arms);
+    for arm in report.arms.iter().filter(|arm| arm.role == Role::Trial) {
+        lanes(&mut page, arm, report.arms.len() > 1);
+        failures(&mut page, &arm.failures);
+    }
+    advice(&mut page, &report.advice);
+    about(&mut page, report);
+    page
+}
+
+fn line(page: &mut String, text: &str) {
+    page.push_str(text);
+    page.push('\n');
+}
+
+fn table(page: &mut String, header: &[&str], left: usize, rows: impl Iterator<Item = Vec<String>>) {
+    line(page, "");
+    line(page, &format!("| {} |", header.join(" | ")));
+    let rule = (0..header.len()).map(|column| if column < left { "---" } else { "---:" });
+    line(page, &format!("| {} |", rule.collect::<Vec<_>>().join(" | ")));
+    for row in rows {
+        line(page, &format!("| {} |", row.join(" | ")));
+    }
+}
+
+fn arms(page: &mut String, arms: &[Arm]) {
+    let header = ["arm", "verdict", "sent", "failed", "late", "unsent", "bad / exposed", "rollout"];
+    table(
+        page,
+        &header,
+        2,
+        arms.iter().map(|arm| {
+            let requests = &arm.requests;
+            vec![
+                escape(&arm.name),
+                verdict_of(arm).to_owned(),
+                count(requests.sent),
+                count(requests.failed),
+                count(requests.late),
+                count(requests.unsent),
+                bad_of_exposed(arm),
+                duration_or_dash(arm.rollouts.duration_ns),
+            ]
+        }),
+    );
+}
+
+fn lanes(page: &mut String, arm: &Arm, named: bool) {
+    if named {
+        line(page, "");
+        line(page, &format!("**{}**", escape(&arm.name)));
+    }
+    let header = ["lane", "sent", "failed", "late", "p50", "p99", "max"];
+    table(
+        page,
+        &header,
+        1,
+        arm.lanes.iter().map(|lane| {
+            let latency = lane.latency_ns;
+            vec![
+                escape(&lane.name),
+                count(lane.requests.sent),
+                count(lane.requests.failed),
+                count(lane.requests.late),
+                duration_or_dash(latency.map(|of| of.p50)),
+                duration_or_dash(latency.map(|of| of.p99)),
+                duration_or_dash(latency.map(|of| of.max)),
+            ]
+        }),
+    );
+}
+
+fn failures(page: &mut String, failures: &[Failure]) {
+    if failures.is_empty() {
+        return;
+    }
+    let rows = one_of_each(failures).take(SHOWN_FAILURES).map(|failure| {
+        let pod = failure.pod.clone().unwrap_or_else(|| {
+            if failure.candidates.is_empty() {
+                "unknown".to_owned()
+            } else {
+                format!("one of {}", failure.candidates.join(", "))
+            }
+        });
+        vec![
+            escape(&failure.class),
+            escape(&failure.lane),
+            escape(&pod),
+            failure.pod_phase.as_str().to_owned(),
+            escape(&failure.sentence),
+            seconds(failure.at_ns),
+        ]
+    });
+    table(page, &["first of each kind", "lane", "pod", "phase", "what happened", "at"], 5, rows);
+}
+
+fn advice(page: &mut String, advice: &[Advice]) {
+    for advice in advice {
+        line(page, "");
+        line(page, &format!("**What to do:** {}", escape(&advice.text)));
+        if let Some(patch) = &advice.patch {
+            // A fence longer than any run of backticks inside cannot be closed by it.
+            let fence = "`".repeat(longest_run(patch).max(2) + 1);
+            line(page, "");
+            line(page, &format!("{fence}yaml"));
+            line(page, patch.trim_end());
+            line(page, &fence);
+        }
+    }
+}
+
+fn longest_run(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
+fn about(page: &mut String, report: &Report) {
+    let run = &report.run;
+    line(page, "");
+    line(page, "<details><summary>About this run</summary>");
+    line(page, "");
+    let took = run.duration_ns.map_or_else(|| "end not recorded".to_owned(), seconds);
+    let mut said = String::new();
+    let _infallible = write!(
+        said,
+        "- run {}, seed {}, began {}, {took}; drainproof {}",
+        escape(&run.id),
+        run.seed,
+        escape(&run.started_at),
+        escape(&run.tool_version)
+    );
+    line(page, &said);
+    for caveat in &run.caveats {
+        line(page, &format!("- {}", escape(caveat)));
+    }
+    line(page, "");
+    line(page, "</details>");
+}
+
+/// Text as itself: nothing in it is markup, ends a cell or a line, or calls somebody.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '@' => escaped.push_str("&#64;"),
+            '#' => escaped.push_str("&#35;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '!' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_outside_is_markup() {
+        assert_eq!(escape("a|b\n@c <d> `e`"), "a\\|b &#64;c &lt;d&gt; \\`e\\`");
+        let mut page = String::new();
+        advice(&mut page, &[Advice { text: "x".into(), patch: Some("a: '````'\n".into()) }]);
+        assert!(page.contains("`````yaml\na: '````'\n`````\n"), "{page}");
+    }
+}

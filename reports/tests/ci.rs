@@ -1,0 +1,110 @@
+//! What a pull request, a job and a browser are shown.
+
+use reports::{annotations, html, junit, markdown};
+use trial::report::{Report, Verdict};
+
+use crate::samples;
+
+/// A report whose every text from outside is hostile.
+fn hostile() -> Report {
+    let mut report = samples::fail();
+    let evil = "<script>alert(1)</script> | \"&\u{1b}[31m\n@everyone ]]>";
+    report.run.scenario = evil.to_owned();
+    report.reasons = vec![evil.to_owned()];
+    report.run.caveats = vec![evil.to_owned()];
+    report.run.argv = vec![evil.to_owned()];
+    let arm = &mut report.arms[0];
+    arm.name = evil.to_owned();
+    arm.reasons = vec![evil.to_owned()];
+    arm.lanes[0].name = evil.to_owned();
+    for failure in &mut arm.failures {
+        failure.lane = evil.to_owned();
+        failure.pod = Some(evil.to_owned());
+        failure.sentence = evil.to_owned();
+    }
+    for pod in &mut arm.pods {
+        pod.name = evil.to_owned();
+    }
+    report
+}
+
+#[test]
+fn a_pull_request_is_shown_the_verdict_its_reasons_and_what_to_do() {
+    insta::assert_snapshot!(markdown(&samples::fail()));
+}
+
+#[test]
+fn a_ci_is_told_every_arm_and_lane() {
+    insta::assert_snapshot!(junit(&samples::fail()));
+}
+
+#[test]
+fn what_could_not_be_told_is_an_error_and_never_a_pass() {
+    let report = samples::killed();
+    assert_eq!(report.verdict, Verdict::Inconclusive);
+    let xml = junit(&report);
+    assert!(xml.contains("<error"), "{xml}");
+    assert!(!xml.contains("errors=\"0\" time=\"0.000\">\n    <testsuite"), "{xml}");
+    assert!(annotations(&report).starts_with("::error title=drainproof%3A"), "{}", annotations(&report));
+}
+
+#[test]
+fn a_pass_has_neither_failures_nor_errors() {
+    let xml = junit(&samples::pass());
+    assert!(!xml.contains("<failure") && !xml.contains("<error"), "{xml}");
+    assert!(annotations(&samples::pass()).starts_with("::notice "));
+}
+
+#[test]
+fn a_failed_run_is_annotated_with_its_counterexamples() {
+    let report = samples::fail();
+    let lines: Vec<String> = annotations(&report).lines().map(str::to_owned).collect();
+    assert!(lines.len() > 1 && lines.len() <= 6, "{lines:?}");
+    assert!(lines.iter().all(|line| line.starts_with("::error title=")), "{lines:?}");
+    assert!(lines[1].ends_with(&report.arms[0].failures[0].sentence.replace('%', "%25")), "{lines:?}");
+}
+
+#[test]
+fn a_page_draws_every_pod_and_marks_every_failure() {
+    let report = samples::fail();
+    let page = html(&report);
+    let arm = &report.arms[0];
+    for pod in &arm.pods {
+        assert!(page.contains(&pod.name), "{} is not drawn", pod.name);
+    }
+    assert_eq!(page.matches("<circle ").count(), arm.failures.len());
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+    // Nothing is fetched: the only addresses are those of the page's own parts.
+    for outside in ["http:", "https:", "src=", "url(", "@import", "<script"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn what_comes_from_outside_stays_text() {
+    let report = hostile();
+    let page = html(&report);
+    assert!(!page.contains("<script") && !page.contains('\u{1b}'), "{page}");
+    let xml = junit(&report);
+    assert!(!xml.contains("<script") && !xml.contains('\u{1b}') && !xml.contains("]]>"), "{xml}");
+    let comment = markdown(&report);
+    assert!(
+        !comment.contains("<script") && !comment.contains('\u{1b}') && !comment.contains("@everyone"),
+        "{comment}"
+    );
+    // A cell that holds a bar or a line break would be a table of another shape.
+    let bars = |line: &&str| line.starts_with('|');
+    let unescaped = |line: &str| line.replace("\\|", "").matches('|').count();
+    let rows: Vec<&str> = comment.lines().filter(bars).collect();
+    assert!(rows.iter().all(|row| [9, 8, 7].contains(&unescaped(row))), "{rows:#?}");
+    assert!(annotations(&report).lines().all(|line| line.starts_with("::error title=")));
+}
+
+#[test]
+fn the_same_report_gives_the_same_bytes() {
+    for report in samples::all() {
+        assert_eq!(markdown(&report), markdown(&report));
+        assert_eq!(junit(&report), junit(&report));
+        assert_eq!(html(&report), html(&report));
+    }
+}
