@@ -110,6 +110,15 @@ impl Notes {
         }
     }
 
+    /// What was seen first is why the connection ended: hyper goes on writing after a read that told of the peer's RST
+    /// or FIN, and that this fails (with EPIPE, whatever it was) says nothing new.
+    fn note_write_error(&self, error: &io::Error) {
+        self.write_blocked.set(true);
+        if self.write_errno.get() == 0 && self.read_errno.get() == 0 && !self.eof.get() {
+            self.write_errno.set(error.raw_os_error().unwrap_or(0));
+        }
+    }
+
     fn note_write(&self, taken: usize, given: usize) {
         self.written.set(self.written.get() + taken as u64);
         self.write_blocked.set(taken < given);
@@ -160,9 +169,7 @@ impl NotingStream {
                 Poll::Ready(Ok(taken))
             }
             Poll::Ready(Err(error)) => {
-                if self.notes.write_errno.get() == 0 {
-                    self.notes.write_errno.set(error.raw_os_error().unwrap_or(0));
-                }
+                self.notes.note_write_error(&error);
                 Poll::Ready(Ok(given))
             }
             Poll::Pending => {
@@ -280,6 +287,25 @@ mod tests {
         peer.write_all(b"ok").unwrap();
         stream.read_exact(&mut got[..2]).await.unwrap();
         assert!(notes.last_write.get() <= notes.first_read.get() && notes.first_read.get().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_fails_after_the_end_was_read_says_nothing_new() {
+        for linger in [Some(Duration::ZERO), None] {
+            let (mut stream, notes, peer) = connected().await;
+            notes.begin(Kept::No);
+            stream.write_all(b"GET").await.unwrap();
+            SockRef::from(&peer).set_linger(linger).unwrap();
+            drop(peer);
+            let mut got = Vec::new();
+            let _reset = stream.read_to_end(&mut got).await;
+            // A write after the peer's RST fails with EPIPE, which would pass for the cause.
+            for _ in 0..3 {
+                stream.write_all(b"more").await.expect("hidden");
+            }
+            assert_eq!(notes.write_errno.get(), 0);
+            assert!(notes.read_errno.get() == Errno::ECONNRESET as i32 && notes.write_blocked.get());
+        }
     }
 
     #[tokio::test]

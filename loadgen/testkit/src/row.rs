@@ -1,0 +1,152 @@
+//! One row: a fault in a lane.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use clock::Clock;
+use engine::{Engine, EngineConfig, EngineError};
+use serde::Serialize;
+use trial::record::Record;
+use trial::settings::{Load, Request, StatusRange, Target};
+
+use crate::compare::{Tally, compare};
+use crate::fault::{By, Fault, GOOD, HTTP1, Spec};
+use crate::lanes::{LANES, TestLane};
+use crate::plan::Plan;
+use crate::route::FaultRoute;
+use crate::server::{Behaviour, FaultServer, LARGE_BODY};
+
+/// Of 1,000 requests, or connections.
+const SHARE: u64 = 300;
+/// Only stalls take so long, and nothing else may, even on a busy machine.
+const TIMEOUT: Duration = Duration::from_millis(1500);
+const LATE_OVER: Duration = Duration::from_millis(800);
+const LATE_BY: Duration = Duration::from_secs(1);
+/// Large bodies are for what happens to them, not for speed: they take their time.
+const LARGE_RATE: f64 = 200.0;
+const LARGE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A fault in a lane, and how the records compared with the log.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// Name of the fault.
+    pub fault: &'static str,
+    /// Class that it is to be recorded as; several where the moment decides.
+    pub class: String,
+    /// Name of the lane.
+    pub lane: &'static str,
+    /// The comparison.
+    #[serde(flatten)]
+    pub tally: Tally,
+}
+
+/// Failed to run a row. Completes "failed to run a row of the table: …".
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    /// No sockets or threads.
+    #[error("the server of planted faults did not work")]
+    Server(#[from] io::Error),
+    /// No engine.
+    #[error("the engine did not run")]
+    Engine(#[from] EngineError),
+    /// The server did not do what it should have done, so nothing is proven.
+    #[error("faults could not be planted: {0}")]
+    Unplanted(String),
+    /// Records were lost on the way out of the engine.
+    #[error("{0} records overflowed")]
+    Overflow(u64),
+}
+
+/// All rows of the table: every fault, in every lane that can have it.
+pub fn specs() -> impl Iterator<Item = (&'static Spec, &'static TestLane)> {
+    HTTP1
+        .iter()
+        .flat_map(|spec| LANES.iter().filter(|lane| lane.can_have(spec)).map(move |lane| (spec, lane)))
+}
+
+/// Runs `requests` slots of a lane, of which some meet the fault, and compares.
+///
+/// # Errors
+/// The run could not be made, or proves nothing. Disagreements are no errors.
+pub fn row(spec: &Spec, lane: &TestLane, requests: u64, seed: u64) -> Result<Row, RowError> {
+    let rate = if spec.by == By::Straw { lane.rate.min(LARGE_RATE) } else { lane.rate };
+    let cause = match spec.by {
+        By::Chance(cause) => cause,
+        By::Route | By::Straw | By::Server => spec.fault,
+    };
+    let nothing = |good: Vec<Fault>| Plan::new(seed, Vec::new(), 0, good);
+    let planned = Plan::new(seed, vec![cause], SHARE, good());
+    // Where the way is faulty, many connections are needed.
+    let (at_server, at_route) = if matches!(spec.by, By::Route | By::Straw) {
+        let often = vec![Fault::Good, Fault::GoodClose, Fault::GoodClose];
+        (nothing(often), planned)
+    } else {
+        (planned, nothing(vec![Fault::Good]))
+    };
+    let server = FaultServer::start(&Behaviour {
+        plan: at_server,
+        late_by: LATE_BY,
+        hold_for: LARGE_TIMEOUT * 2,
+        interval: Duration::from_secs_f64(f64::from(lane.connections) / rate),
+        straw: (spec.by == By::Straw).then_some(spec.fault),
+    })?;
+    let log = server.log();
+    let route = FaultRoute::new(at_route, &server)?;
+    let records = drive(&load(spec, lane, rate), route, requests, seed)?;
+    server.settle()?;
+    if let Some(failure) = log.failures().into_iter().next() {
+        return Err(RowError::Unplanted(failure));
+    }
+    let tally = compare(spec, &log.requests(), &log.connections(), &records, LATE_OVER + lane.delay);
+    Ok(Row { fault: spec.name, class: spec.class_name(), lane: lane.kind.as_str(), tally })
+}
+
+/// What the other requests of a row meet: the connections are left in every state that a good answer leaves.
+fn good() -> Vec<Fault> {
+    GOOD.iter().map(|good| good.fault).filter(|good| *good != Fault::GoodCloseRace).collect()
+}
+
+fn load(spec: &Spec, lane: &TestLane, rate: f64) -> Load {
+    Load {
+        target: Target::Service,
+        request: Request {
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            headers: BTreeMap::new(),
+            body: (spec.by == By::Straw).then(|| "x".repeat(LARGE_BODY)),
+            expect_status: StatusRange { first: 200, last: 299 },
+        },
+        lanes: vec![lane.settings(rate)],
+        timeout: if spec.late || spec.by == By::Straw { LARGE_TIMEOUT } else { TIMEOUT },
+        late_over: LATE_OVER,
+    }
+}
+
+/// Sends exactly `requests` slots.
+fn drive(load: &Load, route: FaultRoute, requests: u64, seed: u64) -> Result<Vec<Record>, RowError> {
+    let (clock, _anchor) = Clock::start();
+    let start = clock.now() + Duration::from_millis(20);
+    let mut config = EngineConfig::new(clock, load.clone(), seed, start, Arc::new(route));
+    // A machine that stands still for a while delays slots; that is no affair of this table.
+    config.max_lag = Duration::from_mins(1);
+    let (sender, receiver) = sync_channel(4096);
+    let engine = Engine::spawn(config, sender)?;
+    engine.stop_at(start + last_slot(requests, load.lanes[0].rate));
+    let mut records: Vec<Record> = receiver.iter().flatten().collect();
+    let summary = engine.join()?;
+    let overflowed = summary.lanes.iter().map(|lane| lane.overflowed).sum();
+    if overflowed > 0 {
+        return Err(RowError::Overflow(overflowed));
+    }
+    records.sort_by_key(|record| record.slot);
+    Ok(records)
+}
+
+/// Half a gap after the last slot is due.
+fn last_slot(requests: u64, rate: f64) -> Duration {
+    let slots = u32::try_from(requests).unwrap_or(u32::MAX);
+    Duration::from_secs_f64((f64::from(slots) - 0.5).max(0.0) / rate)
+}

@@ -1,0 +1,49 @@
+//! The table of planted faults, with fewer requests than `scripts/faults` sends by default.
+#![cfg(test)] // For the lints, which take helpers for test code only where it says so.
+
+use testkit::{LANES, Row, row, specs};
+use trial::settings::LaneKind;
+
+/// Per row: a seventh or more of them are hit.
+const REQUESTS: u64 = 400;
+
+fn every_row_is_exact(kind: LaneKind) {
+    let rows: Vec<Row> = specs()
+        .filter(|(_, lane)| lane.kind == kind)
+        .map(|(spec, lane)| {
+            row(spec, lane, REQUESTS, 7).unwrap_or_else(|error| panic!("{}: {error}", spec.name))
+        })
+        .collect();
+    println!("{}", testkit::text(&rows));
+    for row in &rows {
+        assert!(row.tally.is_exact(), "{} in {}: {:?}", row.fault, row.lane, row.tally);
+        assert_eq!(row.tally.requests, REQUESTS);
+    }
+}
+
+#[test]
+fn every_fault_is_recorded_rightly_and_once_on_new_connections() {
+    every_row_is_exact(LaneKind::New);
+}
+
+#[test]
+fn every_fault_is_recorded_rightly_and_once_on_kept_connections() {
+    every_row_is_exact(LaneKind::Reused);
+}
+
+#[test]
+fn every_fault_is_recorded_rightly_and_once_on_slow_requests() {
+    every_row_is_exact(LaneKind::Slow);
+}
+
+#[test]
+fn every_fault_is_recorded_rightly_and_once_on_posts() {
+    every_row_is_exact(LaneKind::Post);
+}
+
+#[test]
+fn every_lane_is_in_the_table() {
+    for kind in LaneKind::ALL {
+        assert!(LANES.iter().any(|lane| lane.kind == kind), "{}", kind.as_str());
+    }
+}
