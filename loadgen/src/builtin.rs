@@ -17,6 +17,7 @@ pub const ALL: &[Builtin] = &[
     Builtin { name: "evict", yaml: include_str!("../scenarios/evict.yaml") },
     Builtin { name: "sole-replica", yaml: include_str!("../scenarios/sole-replica.yaml") },
     Builtin { name: "force-delete", yaml: include_str!("../scenarios/force-delete.yaml") },
+    Builtin { name: "grace-matrix", yaml: include_str!("../scenarios/grace-matrix.yaml") },
     Builtin { name: "hook-timing", yaml: include_str!("../scenarios/hook-timing.yaml") },
     Builtin {
         name: "grace-shorter-than-pre-stop",
