@@ -1,6 +1,7 @@
 //! Flags, and what each subcommand does.
 //!
 //! * [`run`]: `loadgen run`
+//! * [`load`]: `loadgen load`
 //! * [`on_cluster`]: everything that talks to a cluster
 //! * [`report`]: `loadgen report`
 //! * [`scenarios`]: `loadgen scenarios`
@@ -20,6 +21,7 @@ use crate::exit_code::ExitCode;
 
 mod ci;
 pub mod cleanup;
+pub mod load;
 #[cfg(feature = "kube")]
 pub mod on_cluster;
 pub mod report;
@@ -38,6 +40,8 @@ struct Cli {
 enum Command {
     /// Deploy, load, disrupt, and judge
     Run(Box<run::Args>),
+    /// Send load to a URL and report what became of every request
+    Load(Box<load::Args>),
     /// List the built-in scenarios, or print one as YAML
     Scenarios(scenarios::Args),
     /// Make the report of a recording again, offline
@@ -94,6 +98,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
     log();
     match cli.command {
         Command::Run(arguments_of_run) => run::main(&arguments_of_run, arguments),
+        Command::Load(arguments_of_load) => load::main(&arguments_of_load, arguments),
         Command::Scenarios(arguments) => scenarios::main(&arguments),
         Command::Report(arguments) => report::main(&arguments),
         Command::Cleanup(arguments) => cleanup::main(&arguments),

@@ -1,6 +1,6 @@
 //! The article's scenarios on this machine: judged by their own timelines, and what each says of the article's claims.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
+#![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
 mod common;
 
@@ -78,5 +78,7 @@ fn a_pod_that_stops_still_reaches_a_url() {
     assert_eq!(holds, true, "{evidence}");
     let calls = answered.load(Ordering::SeqCst);
     assert!(calls >= 3, "from SIGTERM to the end of its grace it asks once a second: {calls}");
-    assert!(evidence.contains(&format!("{calls} of {calls}")), "{calls} were answered; {evidence}");
+    // The last may be answered as the grace ends, and the pod be killed before it says so.
+    let told = |calls: u64| evidence.contains(&format!("{calls} of {calls} calls"));
+    assert!(told(calls) || told(calls - 1), "{calls} were answered; {evidence}");
 }

@@ -9,21 +9,21 @@ use crate::samples;
 fn hostile() -> Report {
     let mut report = samples::fail();
     let evil = "<script>alert(1)</script> | \"&\u{1b}[31m\n@everyone ]]>";
-    report.run.scenario = evil.to_owned();
+    evil.clone_into(&mut report.run.scenario);
     report.reasons = vec![evil.to_owned()];
     report.run.caveats = vec![evil.to_owned()];
     report.run.argv = vec![evil.to_owned()];
     let arm = &mut report.arms[0];
-    arm.name = evil.to_owned();
+    evil.clone_into(&mut arm.name);
     arm.reasons = vec![evil.to_owned()];
-    arm.lanes[0].name = evil.to_owned();
+    evil.clone_into(&mut arm.lanes[0].name);
     for failure in &mut arm.failures {
-        failure.lane = evil.to_owned();
+        evil.clone_into(&mut failure.lane);
         failure.pod = Some(evil.to_owned());
-        failure.sentence = evil.to_owned();
+        evil.clone_into(&mut failure.sentence);
     }
     for pod in &mut arm.pods {
-        pod.name = evil.to_owned();
+        evil.clone_into(&mut pod.name);
     }
     report
 }

@@ -1,15 +1,20 @@
 //! Work on one slot: from the moment it is due to its one record.
+//!
+//! * here: what all slots have in common, and HTTP/1
+//! * `multiplexed`: HTTP/2
+//! * `answer`: what an answer says
+
+mod answer;
+mod multiplexed;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
-use std::{error, io};
 
 use bytes::Bytes;
 use contract::headers;
-use contract::lifecycle::ServingState;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Response, Version};
+use http::Response;
+use http::response::Parts;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use nix::errno::Errno;
@@ -23,6 +28,8 @@ use crate::lane::{Lane, Seat};
 use crate::route::Pick;
 use crate::stream::{Kept, Notes};
 use crate::worker::Worker;
+use answer::{BodyEcho, announces_close, is_unparsable, number, pod_state, says_its_end};
+use multiplexed::Stream;
 
 /// After the first, so many more SYNs follow a second apart, of which the last doubles the pause.
 const SYNS_EACH_SECOND: u32 = 5;
@@ -30,9 +37,12 @@ const SYNS_EACH_SECOND: u32 = 5;
 /// The state of a slot's work. It outlives the work itself, which a timeout or an interrupt may cancel anywhere.
 pub(crate) struct Attempt {
     lane: Rc<Lane>,
+    turn: u64,
     record: Cell<Record>,
     /// Of the connection in use; `None` while there is none.
     notes: RefCell<Option<Rc<Notes>>>,
+    /// The stream of a shared connection, while there is one.
+    stream: RefCell<Option<Stream>>,
     /// The connection after a complete answer.
     left: RefCell<Option<Left>>,
 }
@@ -51,24 +61,31 @@ enum Sent {
 }
 
 impl Attempt {
-    pub(crate) fn new(lane: Rc<Lane>, record: Record) -> Self {
-        Self { lane, record: Cell::new(record), notes: RefCell::new(None), left: RefCell::new(None) }
+    /// `turn`: see [`Lane::take`].
+    pub(crate) fn new(lane: Rc<Lane>, record: Record, turn: u64) -> Self {
+        Self {
+            lane,
+            turn,
+            record: Cell::new(record),
+            notes: RefCell::new(None),
+            stream: RefCell::new(None),
+            left: RefCell::new(None),
+        }
     }
 
     /// Does the work. Cancel-safe: see [`Attempt::finish`].
     pub(crate) async fn exchange(&self, worker: &Worker) -> Ending {
-        let (kept, mut seat) = self.lane.take(self.record.get().slot);
+        if self.lane.plan.settings.kind == LaneKind::H2 {
+            return self.exchange_shared(worker).await;
+        }
+        let (kept, mut seat) = self.lane.take(self.turn);
         if let Some(connection) = kept {
             match self.send(connection, seat, worker).await {
                 Sent::Ended(ending) => return ending,
                 Sent::Stale(free) => seat = free,
             }
             self.lane.count_idle_close();
-            self.update(|record| {
-                record.flags = Flags(Flags::AFTER_IDLE_CLOSE);
-                (record.conn, record.nth) = (0, 0);
-            });
-            self.notes.replace(None);
+            self.begins_anew();
         }
         let connection = match self.open(worker, &seat).await {
             Ok(connection) => connection,
@@ -87,7 +104,9 @@ impl Attempt {
         let mut record = self.record.get();
         let mut seen = Seen { head: record.status != 0, ..Seen::default() };
         let mut end = now;
-        if let Some(notes) = self.notes.borrow().as_deref() {
+        if let Some(stream) = self.stream.take() {
+            stream.observe(&mut record, &mut seen, &mut end, ending);
+        } else if let Some(notes) = self.notes.borrow().as_deref() {
             seen.connected = true;
             seen.written = notes.written.get() > 0 && !notes.write_blocked.get();
             seen.first_byte = notes.first_read.get().is_some();
@@ -117,7 +136,19 @@ impl Attempt {
         if judgement.truncated {
             record.flags.set(Flags::TRUNCATED);
         }
+        if judgement.unprocessed {
+            record.flags.set(Flags::UNPROCESSED);
+        }
         (record, self.left.take())
+    }
+
+    /// The kept connection was closed before a byte of the request was written: as if it had not been there.
+    fn begins_anew(&self) {
+        self.update(|record| {
+            record.flags = Flags(Flags::AFTER_IDLE_CLOSE);
+            (record.conn, record.nth) = (0, 0);
+        });
+        self.notes.replace(None);
     }
 
     fn update(&self, change: impl FnOnce(&mut Record)) {
@@ -225,41 +256,50 @@ impl Attempt {
         let (head, mut body) = response.into_parts();
         // hyper knows of answers that have no body at all (HEAD, 204, 304): these are over at once.
         let close_delimited = !body.is_end_stream() && !says_its_end(&head.headers);
+        self.note_head(&head, worker);
         self.update(|record| {
-            record.status = head.status.as_u16();
-            record.pod_state = head.headers.get(headers::STATE).map_or(0, pod_state);
-            record.sequence = head.headers.get(headers::SEQUENCE).and_then(number).unwrap_or(0);
             if announces_close(head.version, &head.headers) {
                 record.flags.set(Flags::CLOSE_ANNOUNCED);
             }
             if close_delimited {
                 record.flags.set(Flags::CLOSE_DELIMITED);
             }
+        });
+        let mut echo = BodyEcho::of(sent);
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame?.into_data() else { continue };
+            echo.add(&data);
+            self.update(|record| record.bytes_in = echo.bytes_in());
+        }
+        Ok(self.judge_answer(&head, &echo))
+    }
+
+    /// What the answer's head says, of itself and of the pod.
+    fn note_head(&self, head: &Parts, worker: &Worker) {
+        self.update(|record| {
+            record.status = head.status.as_u16();
+            record.pod_state = head.headers.get(headers::STATE).map_or(0, pod_state);
+            record.sequence = head.headers.get(headers::SEQUENCE).and_then(number).unwrap_or(0);
             if record.pod.known().is_none() {
                 let name = head.headers.get(headers::POD).and_then(|name| name.to_str().ok());
                 record.pod = name.and_then(|name| worker.pod_named(name)).unwrap_or(record.pod);
             }
         });
-        let mut bytes_in = 0_usize;
-        // How much of the body so far is what was sent; `None` once something was not.
-        let mut matching = Some(0_usize);
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame?.into_data() else { continue };
-            bytes_in = bytes_in.saturating_add(data.len());
-            matching = matching.filter(|&at| sent[at..].starts_with(&data)).map(|at| at + data.len());
-            self.update(|record| record.bytes_in = u32::try_from(bytes_in).unwrap_or(u32::MAX));
-        }
+    }
+
+    /// What a complete answer is worth.
+    fn judge_answer(&self, head: &Parts, body: &BodyEcho<'_>) -> Class {
         let slot = match head.headers.get(headers::SLOT) {
             None => Echo::Absent,
             Some(value) if number(value) == Some(self.record.get().slot) => Echo::Same,
             Some(_) => Echo::Other,
         };
-        let body = match (self.lane.plan.settings.kind, matching) {
-            (LaneKind::Post, Some(at)) if at == sent.len() => Echo::Same,
-            (LaneKind::Post, _) => Echo::Other,
+        let body = match self.lane.plan.settings.kind {
+            LaneKind::Post if body.is_same() => Echo::Same,
+            LaneKind::Post => Echo::Other,
             _ => Echo::Absent,
         };
-        Ok(classify::answer(head.status.as_u16(), self.lane.plan.expected, slot, body))
+        classify::answer(head.status.as_u16(), self.lane.plan.expected, slot, body)
     }
 
     fn is_reusable(&self, connection: &Connection, class: Class) -> bool {
@@ -267,98 +307,7 @@ impl Attempt {
         self.lane.keeps_connections()
             && class != Class::BodyCorrupt
             && !self.record.get().flags.has(Flags::CLOSE_ANNOUNCED)
+            && !self.lane.has_aged(connection.opened)
             && self.lane.plan.settings.max_requests_per_connection.is_none_or(|most| connection.used < most)
-    }
-}
-
-/// Parses a decimal header; any integer that fits.
-fn number<N: std::str::FromStr>(value: &HeaderValue) -> Option<N> {
-    value.to_str().ok()?.trim().parse().ok()
-}
-
-fn pod_state(value: &HeaderValue) -> u16 {
-    match value.to_str().ok().and_then(ServingState::parse) {
-        None => 0,
-        Some(ServingState::Serving) => 1,
-        Some(ServingState::LameDuck) => 2,
-        Some(ServingState::Draining) => 3,
-    }
-}
-
-/// `Connection: close`, or HTTP/1.0 that does not offer to go on.
-fn announces_close(version: Version, headers: &HeaderMap) -> bool {
-    let says = |word: &str| {
-        let values = headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case(word))
-    };
-    says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
-}
-
-/// True if the head says where the body ends: a length, or chunks, of which the last says so.
-fn says_its_end(headers: &HeaderMap) -> bool {
-    // As hyper reads them: with Transfer-Encoding, a length does not count, and chunked must come last.
-    if headers.contains_key(TRANSFER_ENCODING) {
-        let last = headers.get_all(TRANSFER_ENCODING).into_iter().next_back();
-        let coding = last.and_then(|value| value.to_str().ok()).and_then(|value| value.rsplit(',').next());
-        return coding.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"));
-    }
-    headers.contains_key(CONTENT_LENGTH)
-}
-
-/// True if the bytes were no HTTP: a bad head, or a bad chunk of the body.
-fn is_unparsable(failure: &hyper::Error) -> bool {
-    let cause = error::Error::source(failure).and_then(|cause| cause.downcast_ref::<io::Error>());
-    let bad_chunk =
-        cause.is_some_and(|io| matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
-    failure.is_parse() || bad_chunk
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_close_is_announced_by_the_header_or_by_an_old_version() {
-        let table = [
-            (Version::HTTP_11, None, false),
-            (Version::HTTP_11, Some("Close"), true),
-            (Version::HTTP_11, Some("upgrade, close"), true),
-            (Version::HTTP_11, Some("keep-alive"), false),
-            (Version::HTTP_10, None, true),
-            (Version::HTTP_10, Some("Keep-Alive"), false),
-        ];
-        for (version, connection, announced) in table {
-            let mut map = HeaderMap::new();
-            if let Some(value) = connection {
-                map.insert(CONNECTION, HeaderValue::from_static(value));
-            }
-            assert_eq!(announces_close(version, &map), announced, "{version:?} {connection:?}");
-        }
-    }
-
-    #[test]
-    fn only_a_length_or_chunks_say_where_a_body_ends() {
-        let table: [(&[(http::HeaderName, &str)], bool); 6] = [
-            (&[], false),
-            (&[(CONTENT_LENGTH, "3")], true),
-            (&[(TRANSFER_ENCODING, "Chunked")], true),
-            (&[(TRANSFER_ENCODING, "gzip, chunked")], true),
-            (&[(TRANSFER_ENCODING, "gzip")], false),
-            (&[(TRANSFER_ENCODING, "gzip"), (CONTENT_LENGTH, "3")], false),
-        ];
-        for (given, said) in table {
-            let map = given.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
-            assert_eq!(says_its_end(&map.collect()), said, "{given:?}");
-        }
-    }
-
-    #[test]
-    fn the_pods_own_word_is_read_and_a_strangers_is_not() {
-        assert_eq!(pod_state(&HeaderValue::from_static("serving")), 1);
-        assert_eq!(pod_state(&HeaderValue::from_static("lame-duck")), 2);
-        assert_eq!(pod_state(&HeaderValue::from_static("draining")), 3);
-        assert_eq!(pod_state(&HeaderValue::from_static("napping")), 0);
-        assert_eq!(number::<u32>(&HeaderValue::from_static("17")), Some(17));
-        assert_eq!(number::<u32>(&HeaderValue::from_static("-1")), None);
     }
 }

@@ -4,6 +4,8 @@ use nix::errno::Errno;
 use trial::record::{Class, Stage};
 use trial::settings::StatusRange;
 
+use crate::frames::REFUSED_STREAM;
+
 /// How work on a slot ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -15,6 +17,15 @@ pub(crate) enum Ending {
     Unparsable,
     /// The connection ended first; what was seen says how.
     Cut,
+    /// A GOAWAY of this error code took the request with it; the peer says it did not process it, or does not.
+    GoneAway {
+        /// The error code.
+        code: u32,
+        /// The peer never looked at the request.
+        unprocessed: bool,
+    },
+    /// The peer reset the request's stream with this error code.
+    StreamReset(u32),
     /// The time was over.
     TimedOut,
     /// The run was ended.
@@ -48,12 +59,13 @@ pub(crate) struct Judgement {
     pub(crate) stage: Stage,
     pub(crate) os_code: u16,
     pub(crate) truncated: bool,
+    pub(crate) unprocessed: bool,
 }
 
 /// Judges a request.
 pub(crate) fn judge(ending: Ending, seen: &Seen) -> Judgement {
     let stage = seen.stage();
-    let plain = |class| Judgement { class, stage, os_code: 0, truncated: false };
+    let plain = |class| Judgement { class, stage, os_code: 0, truncated: false, unprocessed: false };
     match ending {
         Ending::Answered(class) => Judgement { stage: Stage::Done, ..plain(class) },
         Ending::NotConnected(errno) => not_connected(errno),
@@ -65,6 +77,15 @@ pub(crate) fn judge(ending: Ending, seen: &Seen) -> Judgement {
             _ => Class::WaitTimeout,
         }),
         Ending::Cut => cut(seen, stage),
+        Ending::GoneAway { code, unprocessed } => {
+            Judgement { os_code: h2_code(code), truncated: seen.head, unprocessed, ..plain(Class::H2Goaway) }
+        }
+        Ending::StreamReset(code) => Judgement {
+            os_code: h2_code(code),
+            truncated: seen.head,
+            unprocessed: code == REFUSED_STREAM,
+            ..plain(Class::H2StreamReset)
+        },
     }
 }
 
@@ -95,7 +116,7 @@ fn not_connected(errno: i32) -> Judgement {
         // EHOSTUNREACH, ENETUNREACH, EHOSTDOWN; EPERM and EACCES where a local rule drops the packet.
         _ => (Class::ConnectUnreachable, Stage::Connect),
     };
-    Judgement { class, stage, os_code: os_code(errno), truncated: false }
+    Judgement { class, stage, os_code: os_code(errno), truncated: false, unprocessed: false }
 }
 
 fn cut(seen: &Seen, stage: Stage) -> Judgement {
@@ -123,7 +144,12 @@ fn cut(seen: &Seen, stage: Stage) -> Judgement {
     };
     let truncated = seen.head && matches!(class, Class::BodyClosed | Class::BodyReset);
     let stage = if seen.write_errno != 0 && !seen.first_byte { Stage::Write } else { stage };
-    Judgement { class, stage, os_code: os_code(errno), truncated }
+    Judgement { class, stage, os_code: os_code(errno), truncated, unprocessed: false }
+}
+
+/// Error codes of HTTP/2 are small; others saturate.
+fn h2_code(code: u32) -> u16 {
+    u16::try_from(code).unwrap_or(u16::MAX)
 }
 
 fn os_code(errno: i32) -> u16 {

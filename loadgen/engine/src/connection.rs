@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 use trial::id::PodId;
+use trial::time::Stamp;
 
 use crate::lane::Lane;
 use crate::pool::{Home, Numbered};
@@ -33,6 +34,22 @@ pub(crate) struct Destination {
     pub(crate) fallback: bool,
 }
 
+impl Destination {
+    /// The name that a request goes to where it was given none.
+    pub(crate) fn host(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.address.to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+    }
+}
+
+/// Connects. On failure gives the operating system's error number.
+pub(crate) async fn dial(destination: Destination, notes: &Rc<Notes>) -> Result<NotingStream, i32> {
+    let errno = |error: io::Error| error.raw_os_error().unwrap_or(Errno::EIO as i32);
+    let tcp = TcpStream::connect(destination.address).await.map_err(errno)?;
+    tcp.set_nodelay(true).map_err(errno)?;
+    Ok(NotingStream::new(tcp, Rc::clone(notes)))
+}
+
 /// An established connection. Dropping it closes it at once, whatever is under way.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -41,6 +58,8 @@ pub(crate) struct Connection {
     pub(crate) host: HeaderValue,
     pub(crate) sender: SendRequest<Full<Bytes>>,
     pub(crate) notes: Rc<Notes>,
+    /// When it was established.
+    pub(crate) opened: Stamp,
     /// Requests begun on it.
     pub(crate) used: u32,
     task: JoinHandle<()>,
@@ -55,11 +74,8 @@ impl Connection {
         clock: Clock,
         number: impl FnOnce() -> u32,
     ) -> Result<Self, i32> {
-        let errno = |error: io::Error| error.raw_os_error().unwrap_or(Errno::EIO as i32);
-        let tcp = TcpStream::connect(destination.address).await.map_err(errno)?;
-        tcp.set_nodelay(true).map_err(errno)?;
         let notes = Notes::new(clock);
-        let io = TokioIo::new(NotingStream::new(tcp, Rc::clone(&notes)));
+        let io = TokioIo::new(dial(destination, &notes).await?);
         // A handshake of HTTP/1 exchanges nothing, so it cannot fail for the network's reasons.
         let (sender, driver) = http1::handshake(io).await.map_err(|_| Errno::EIO as i32)?;
         let number = number();
@@ -70,9 +86,8 @@ impl Connection {
             owner.connection_ended(home, number);
         });
         lane.opened.set(lane.opened.get() + 1);
-        let host = HeaderValue::from_str(&destination.address.to_string())
-            .unwrap_or_else(|_| HeaderValue::from_static("localhost"));
-        Ok(Self { number, destination, host, sender, notes, used: 0, task })
+        let host = destination.host();
+        Ok(Self { number, destination, host, sender, notes, opened: clock.now(), used: 0, task })
     }
 
     /// Leaves the close to the peer, for a short while.

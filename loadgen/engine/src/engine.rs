@@ -15,10 +15,11 @@ use tokio::task::spawn_local;
 use trial::arrival::Schedule;
 use trial::id::{LaneId, NodeId};
 use trial::record::Record;
-use trial::settings::Load;
+use trial::settings::{Arrivals, Load};
 use trial::time::Stamp;
 
 use crate::error::EngineError;
+use crate::hand::Hands;
 use crate::lane::{Lane, LanePlan};
 use crate::pacer::{self, Agenda, Control};
 use crate::progress::{Counters, Progress};
@@ -52,6 +53,8 @@ pub struct EngineConfig {
     pub in_flight_max: usize,
     /// A slot found due longer than this ago is recorded as unsent.
     pub max_lag: Duration,
+    /// The load ends by itself after so many slots, over all lanes.
+    pub slots: Option<u64>,
     /// Where new connections go.
     pub route: Arc<dyn Route>,
 }
@@ -61,7 +64,7 @@ impl EngineConfig {
     #[must_use]
     pub fn new(clock: Clock, load: Load, seed: u64, start: Stamp, route: Arc<dyn Route>) -> Self {
         let (node, agent, in_flight_max, max_lag) = (NodeId(0), 0, 20_000, Duration::from_secs(1));
-        Self { clock, load, seed, node, agent, start, in_flight_max, max_lag, route }
+        Self { clock, load, seed, node, agent, start, in_flight_max, max_lag, slots: None, route }
     }
 }
 
@@ -78,6 +81,8 @@ impl fmt::Debug for EngineConfig {
 /// Totals of a run that no single record shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
+    /// When the last request was done with.
+    pub ended: Stamp,
     /// By lane, in the order of the load's lanes.
     pub lanes: Vec<LaneSummary>,
 }
@@ -181,7 +186,7 @@ impl Drop for Engine {
 fn plan(load: &Load) -> Result<Vec<LanePlan>, EngineError> {
     let count = load.lanes.len();
     let lanes = load.lanes.iter().enumerate().map(|(index, lane)| {
-        if !(lane.rate.is_finite() && lane.rate > 0.0) {
+        if lane.arrivals != Arrivals::Closed && !(lane.rate.is_finite() && lane.rate > 0.0) {
             return Err(EngineError::Rate { lane: lane.kind.as_str(), rate: lane.rate });
         }
         Ok(LanePlan {
@@ -226,7 +231,7 @@ fn drive(
         max_lag: config.max_lag,
         route: config.route,
         random: RefCell::new(random),
-        lanes: plans.into_iter().map(Lane::new).collect(),
+        lanes: plans.into_iter().map(|plan| Lane::new(plan, config.clock)).collect(),
         counters,
         sink,
         connections: Cell::new(0),
@@ -234,12 +239,17 @@ fn drive(
         urgent: Notify::new(),
         quiet: Notify::new(),
         interrupted: Cell::new(false),
-        interrupt: Notify::new(),
+        hands: RefCell::new(Hands::default()),
+        control: Arc::clone(control),
+        slots_left: Cell::new(config.slots.unwrap_or(u64::MAX)),
+        loops: Cell::new(0),
     });
     runtime.block_on(async {
         let flusher = spawn_local(Rc::clone(&worker).flush_forever());
-        let paced = pacer::run(&worker, timer, control, &mut agenda).await;
+        let cutter = spawn_local(Rc::clone(&worker).cut_forever());
+        let paced = pacer::run(&worker, timer, &mut agenda).await;
         flusher.abort();
+        cutter.abort();
         let summary = worker.finish().await;
         paced.map(|()| summary).map_err(EngineError::Timer)
     })
@@ -251,5 +261,5 @@ fn schedule(plan: &LanePlan, lanes: usize, seed: u64) -> Schedule {
     let gap = Duration::try_from_secs_f64(1.0 / lane.rate).unwrap_or(Duration::MAX);
     let share = u32::try_from(lanes).unwrap_or(u32::MAX).max(1);
     let phase = gap.min(PHASE_SPREAD) / share * u32::from(plan.id.0);
-    Schedule::new(lane.rate, lane.arrivals, seed, phase)
+    Schedule::new(lane.rate, lane.arrivals, lane.ramp, seed, phase)
 }

@@ -4,12 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use clock::Clock;
 use trial::id::LaneId;
 use trial::settings::{Lane as LaneSettings, LaneKind, StatusRange};
+use trial::time::Stamp;
 
 use crate::connection::Connection;
-use crate::pool::{Home, Pool};
+use crate::multiplexed::Multiplexed;
+use crate::pool::{Home, Pool, Rested};
 use crate::request::Template;
+use crate::shared::{Shared, Shares};
 
 /// Built on the caller's thread, so that what is invalid is refused before anything runs.
 #[derive(Debug)]
@@ -25,38 +29,113 @@ pub(crate) struct LanePlan {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) plan: LanePlan,
-    pool: RefCell<Pool<Connection>>,
+    clock: Clock,
+    kept: RefCell<Kept>,
     pub(crate) scheduled: Cell<u64>,
     pub(crate) opened: Cell<u64>,
     pub(crate) idle_closes: Cell<u64>,
 }
 
+/// How a lane keeps its connections.
+#[derive(Debug)]
+enum Kept {
+    /// Not at all.
+    Never,
+    InTurn(Pool<Connection>),
+    AtRest(Rested<Connection>),
+    /// Several requests at once on each.
+    Together(Shared<Multiplexed>),
+}
+
 impl Lane {
-    pub(crate) fn new(plan: LanePlan) -> Rc<Self> {
-        let places = usize::try_from(plan.settings.connections).unwrap_or(usize::MAX);
+    pub(crate) fn new(plan: LanePlan, clock: Clock) -> Rc<Self> {
+        let count = usize::try_from(plan.settings.connections).unwrap_or(usize::MAX);
+        let kept = match plan.settings.kind {
+            LaneKind::New => Kept::Never,
+            LaneKind::Idle => Kept::AtRest(Rested::new(plan.settings.idle, count)),
+            LaneKind::Reused | LaneKind::Slow | LaneKind::Post => Kept::InTurn(Pool::new(count)),
+            LaneKind::H2 => Kept::Together(Shared::new(count)),
+        };
         Rc::new(Self {
             plan,
-            pool: RefCell::new(Pool::new(places)),
+            clock,
+            kept: RefCell::new(kept),
             scheduled: Cell::new(0),
             opened: Cell::new(0),
             idle_closes: Cell::new(0),
         })
     }
 
+    /// How long a request may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.plan.settings.delay + self.plan.timeout
+    }
+
     pub(crate) fn keeps_connections(&self) -> bool {
         self.plan.settings.kind != LaneKind::New
     }
 
-    /// A kept connection for the slot if there is one, and the seat that the slot's connection holds.
-    pub(crate) fn take(self: &Rc<Self>, slot: u64) -> (Option<Connection>, Seat) {
-        let (connection, home) =
-            if self.keeps_connections() { self.pool.borrow_mut().take(slot) } else { (None, None) };
+    /// A kept connection for a slot if there is one, and the seat that the slot's connection holds. Whose turn it is, is
+    /// the slot's number, or in a closed loop the loop's.
+    pub(crate) fn take(self: &Rc<Self>, turn: u64) -> (Option<Connection>, Seat) {
+        let now = self.clock.now();
+        let (connection, home) = match &mut *self.kept.borrow_mut() {
+            Kept::Never | Kept::Together(_) => (None, None),
+            // An aged one is closed as it is dropped, and the slot opens its successor.
+            Kept::InTurn(pool) => {
+                let (connection, home) = pool.take(turn);
+                (connection.filter(|connection| !self.has_aged(connection.opened)), home)
+            }
+            Kept::AtRest(rested) => {
+                let mut next = || rested.take(now);
+                let young =
+                    std::iter::from_fn(&mut next).find(|connection| !self.has_aged(connection.opened));
+                (young, None)
+            }
+        };
         (connection, Seat { lane: Some(Rc::clone(self)), home })
+    }
+
+    /// The connection that the slot shares, or the seat of the one that is to be opened.
+    pub(crate) fn share(self: &Rc<Self>, slot: u64) -> Result<Rc<Multiplexed>, SharedSeat> {
+        let home = match &mut *self.kept.borrow_mut() {
+            Kept::Together(pool) => match pool.take(slot) {
+                Shares::Use(connection) => return Ok(connection),
+                Shares::Open(home) => home,
+            },
+            Kept::Never | Kept::InTurn(_) | Kept::AtRest(_) => None,
+        };
+        Err(SharedSeat { lane: Rc::clone(self), home })
+    }
+
+    /// The seat of a connection that is one too many.
+    pub(crate) fn extra_seat(self: &Rc<Self>) -> SharedSeat {
+        SharedSeat { lane: Rc::clone(self), home: None }
+    }
+
+    /// A shared connection's task ended.
+    pub(crate) fn shared_ended(&self, number: u32) {
+        let gone = match &mut *self.kept.borrow_mut() {
+            Kept::Together(pool) => pool.closed(number),
+            Kept::Never | Kept::InTurn(_) | Kept::AtRest(_) => None,
+        };
+        // Its drop is none of the pool's business, which is free again.
+        drop(gone);
+    }
+
+    /// True if a connection opened then is older than the lane lets them grow.
+    pub(crate) fn has_aged(&self, opened: Stamp) -> bool {
+        let age = || self.clock.now().saturating_since(opened);
+        self.plan.settings.max_connection_age.is_some_and(|most| age() >= most)
     }
 
     /// The connection's task ended. If the connection was idle, that was the peer's close, and is counted.
     pub(crate) fn connection_ended(&self, home: Home, number: u32) {
-        let closed = self.pool.borrow_mut().closed(home, number);
+        let closed = match &mut *self.kept.borrow_mut() {
+            Kept::Never | Kept::Together(_) => None,
+            Kept::InTurn(pool) => pool.closed(home, number),
+            Kept::AtRest(rested) => rested.closed(number),
+        };
         if closed.is_some() {
             self.count_idle_close();
         }
@@ -64,6 +143,30 @@ impl Lane {
 
     pub(crate) fn count_idle_close(&self) {
         self.idle_closes.set(self.idle_closes.get() + 1);
+    }
+}
+
+/// The place of a shared connection that is being opened, vacated when dropped.
+#[derive(Debug)]
+pub(crate) struct SharedSeat {
+    lane: Rc<Lane>,
+    home: Home,
+}
+
+impl SharedSeat {
+    /// It is open, and others may use it.
+    pub(crate) fn fill(&mut self, connection: &Rc<Multiplexed>) {
+        if let Kept::Together(pool) = &mut *self.lane.kept.borrow_mut() {
+            pool.put(self.home.take(), connection);
+        }
+    }
+}
+
+impl Drop for SharedSeat {
+    fn drop(&mut self) {
+        if let Kept::Together(pool) = &mut *self.lane.kept.borrow_mut() {
+            pool.vacate(self.home);
+        }
     }
 }
 
@@ -78,7 +181,11 @@ impl Seat {
     /// Puts a connection back for a later slot.
     pub(crate) fn keep(mut self, connection: Connection) {
         if let Some(lane) = self.lane.take() {
-            let surplus = lane.pool.borrow_mut().put(self.home, connection);
+            let surplus = match &mut *lane.kept.borrow_mut() {
+                Kept::Never | Kept::Together(_) => Some(connection),
+                Kept::InTurn(pool) => pool.put(self.home, connection),
+                Kept::AtRest(rested) => rested.put(lane.clock.now(), connection),
+            };
             drop(surplus);
         }
     }
@@ -86,8 +193,10 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(lane) = &self.lane {
-            lane.pool.borrow_mut().vacate(self.home);
+        if let Some(lane) = &self.lane
+            && let Kept::InTurn(pool) = &mut *lane.kept.borrow_mut()
+        {
+            pool.vacate(self.home);
         }
     }
 }

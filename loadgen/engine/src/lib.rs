@@ -5,10 +5,12 @@
 //!
 //! * `engine`: the handle, [`Engine`]; a thread of its own
 //! * `pacer`, `timer`: every slot released when it is due
-//! * `worker`: what the tasks share; a due slot becomes a task
+//! * `worker`: what the tasks share; a due slot is given to a task, and closed loops go round
+//! * `hand`: those tasks, and the end of their patience
 //! * `attempt`: the work on one slot, to its one record
 //! * `lane`, `pool`, `request`: kept connections, used in turn, and what is sent on them
 //! * `connection`, `stream`: hyper's client over a stream that notes what the kernel said
+//! * `multiplexed`, `shared`, `frames`: the same for HTTP/2, by stream
 //! * `classify`: pure; from those notes to the classes of a record
 //! * `sink`, `progress`: records out, without ever waiting; counters for a live line
 //!
@@ -20,12 +22,16 @@ mod classify;
 mod connection;
 mod engine;
 mod error;
+mod frames;
+mod hand;
 mod lane;
+mod multiplexed;
 mod pacer;
 mod pool;
 mod progress;
 mod request;
 mod route;
+mod shared;
 mod sink;
 mod stream;
 mod timer;

@@ -48,6 +48,11 @@ impl Control {
         Stamp::from_nanos(self.stop_ns.load(Ordering::SeqCst))
     }
 
+    /// True once nothing more is to be sent.
+    pub(crate) fn is_over(&self, now: Stamp) -> bool {
+        now > self.last() || self.is_interrupted()
+    }
+
     fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::SeqCst)
     }
@@ -94,18 +99,15 @@ impl Agenda {
     }
 }
 
-/// Runs the load to its end: until nothing is due any more and nothing is in flight.
-pub(crate) async fn run(
-    worker: &Rc<Worker>,
-    timer: &Timer,
-    control: &Arc<Control>,
-    agenda: &mut Agenda,
-) -> Result<(), Errno> {
+/// Runs the load to its end: until nothing (closed loops included) is due any more and nothing is in flight.
+pub(crate) async fn run(worker: &Rc<Worker>, timer: &Timer, agenda: &mut Agenda) -> Result<(), Errno> {
+    let control = Arc::clone(&worker.control);
+    let control = &*control;
     let paced = pace(worker, timer, control, agenda).await;
     if paced.is_err() {
         worker.interrupt_all();
     }
-    while worker.in_flight.get() > 0 {
+    while !worker.is_quiet() {
         if control.is_interrupted() {
             worker.interrupt_all();
         }
@@ -120,14 +122,15 @@ pub(crate) async fn run(
 async fn pace(
     worker: &Rc<Worker>,
     timer: &Timer,
-    control: &Arc<Control>,
+    control: &Control,
     agenda: &mut Agenda,
 ) -> Result<(), Errno> {
+    worker.begin_loops(agenda.start);
     loop {
         let now = worker.clock.now();
         for _ in 0..BATCH {
             match agenda.peek() {
-                _ if control.is_interrupted() => return Ok(()),
+                _ if control.is_interrupted() || worker.slots_left.get() == 0 => return Ok(()),
                 None => return Ok(()),
                 Some(due) if due.at > control.last() => return Ok(()),
                 Some(due) if due.at > now => break,
@@ -139,7 +142,7 @@ async fn pace(
         }
         match agenda.peek() {
             Some(next) if next.at > worker.clock.now() => tokio::select! {
-                fired = timer.wait_until(worker.clock.raw(next.at)) => fired?,
+                fired = timer.wait_until(worker.clock, next.at) => fired?,
                 () = control.changed.notified() => {}
             },
             _ => yield_now().await,
@@ -155,7 +158,8 @@ mod tests {
 
     #[test]
     fn lanes_are_merged_in_order_of_due_time() {
-        let lane = |rate, phase| Schedule::new(rate, Arrivals::Constant, 0, Duration::from_millis(phase));
+        let lane =
+            |rate, phase| Schedule::new(rate, Arrivals::Constant, None, 0, Duration::from_millis(phase));
         let mut agenda = Agenda::new(Stamp::from_nanos(5), [lane(1000.0, 0), lane(250.0, 2), lane(0.001, 1)]);
         let mut seen = Vec::new();
         for _ in 0..9 {

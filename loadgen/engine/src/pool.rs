@@ -1,10 +1,16 @@
-//! The kept connections of a lane.
+//! The kept connections of a lane. Pure but for what `C` is.
 //!
-//! A lane has a number of places that its slots use in turn. A slot whose place is busy takes any other idle
+//! [`Pool`]: a lane has a number of places that its slots use in turn. A slot whose place is busy takes any other idle
 //! connection, else it opens an extra one: it never waits. Extras that there are serve every other round of the places, so
-//! that none lies idle for good. Pure but for what `C` is.
+//! that none lies idle for good.
+//!
+//! [`Rested`]: a connection carries its next request only when it has rested for long enough, so that servers that close
+//! what idles come near it. Again nothing waits: where none has rested, another is opened.
 
 use std::collections::VecDeque;
+use std::time::Duration;
+
+use trial::time::Stamp;
 
 /// What the pool must know of a connection.
 pub(crate) trait Numbered {
@@ -104,9 +110,63 @@ impl<C: Numbered> Pool<C> {
     }
 }
 
+/// Connections in the order in which they came to rest.
+#[derive(Debug)]
+pub(crate) struct Rested<C> {
+    resting: VecDeque<(Stamp, C)>,
+    rest: Duration,
+    most: usize,
+}
+
+impl<C: Numbered> Rested<C> {
+    pub(crate) fn new(rest: Duration, most: usize) -> Self {
+        Self { resting: VecDeque::new(), rest, most: most.max(1) }
+    }
+
+    /// The connection that has rested longest, if that is long enough.
+    pub(crate) fn take(&mut self, now: Stamp) -> Option<C> {
+        let (since, _) = self.resting.front()?;
+        if now.saturating_since(*since) < self.rest {
+            return None;
+        }
+        self.resting.pop_front().map(|(_, connection)| connection)
+    }
+
+    /// Lays a connection to rest; gives it back if there are enough, to be closed.
+    pub(crate) fn put(&mut self, now: Stamp, connection: C) -> Option<C> {
+        if self.resting.len() >= self.most {
+            return Some(connection);
+        }
+        self.resting.push_back((now, connection));
+        None
+    }
+
+    /// The connection of that number was closed by the peer: removes and returns it if it rests here.
+    pub(crate) fn closed(&mut self, number: u32) -> Option<C> {
+        let index = self.resting.iter().position(|(_, connection)| connection.number() == number)?;
+        self.resting.remove(index).map(|(_, connection)| connection)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_is_taken_only_when_it_has_rested_and_the_longest_rested_first() {
+        let at = |millis| Stamp::ZERO + Duration::from_millis(millis);
+        let mut pool = Rested::new(Duration::from_millis(50), 3);
+        assert_eq!(pool.take(at(0)), None);
+        for number in [1, 2, 3] {
+            assert_eq!(pool.put(at(u64::from(number)), number), None);
+        }
+        assert_eq!(pool.put(at(4), 4), Some(4), "too many");
+        assert_eq!(pool.take(at(50)), None, "49 ms are not enough");
+        assert_eq!(pool.take(at(51)), Some(1));
+        assert_eq!(pool.take(at(51)), None);
+        assert_eq!((pool.closed(1), pool.closed(2), pool.closed(2)), (None, Some(2), None));
+        assert_eq!((pool.take(at(60)), pool.take(at(60))), (Some(3), None));
+    }
 
     impl Numbered for u32 {
         fn number(&self) -> u32 {

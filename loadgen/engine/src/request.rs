@@ -4,7 +4,7 @@ use bytes::Bytes;
 use contract::headers;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use http_body_util::Full;
 use trial::settings::{Lane, LaneKind, Request as RequestSettings, Target};
 
@@ -47,7 +47,30 @@ impl Template {
         if let (Some(host), false) = (host_of(target), headers.contains_key(HOST)) {
             headers.insert(HOST, host);
         }
-        Ok(Self { method, uri: Uri::from(path), headers, body })
+        let this = Self { method, uri: Uri::from(path), headers, body };
+        if lane.kind == LaneKind::H2 && this.build_h2(0, &HeaderValue::from_static("localhost")).is_err() {
+            return Err(EngineError::Header { name: "host".to_owned(), reason: "not a host and port" });
+        }
+        Ok(this)
+    }
+
+    /// The same for HTTP/2, where the authority stands in the URI, and the body goes its own way.
+    pub(crate) fn build_h2(
+        &self,
+        slot: u64,
+        host: &HeaderValue,
+    ) -> Result<(Request<()>, Bytes), http::Error> {
+        let (request, body) = self.build(slot, host);
+        let (mut head, _) = request.into_parts();
+        let authority = head.headers.remove(HOST).unwrap_or_else(|| host.clone());
+        let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        head.uri =
+            Uri::builder().scheme("http").authority(authority.as_bytes()).path_and_query(path).build()?;
+        head.version = Version::HTTP_2;
+        if !body.is_empty() {
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        Ok((Request::from_parts(head, ()), body))
     }
 
     /// The request of a slot, and the body that it carries.
@@ -86,6 +109,10 @@ fn headers_of(settings: &RequestSettings, lane: &Lane, body: &Body) -> Result<He
         if [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(&parsed) || parsed == headers::SLOT {
             return Err(invalid("set by the engine itself"));
         }
+        let of_a_connection = ["keep-alive", "proxy-connection", "te", "upgrade"].contains(&parsed.as_str());
+        if lane.kind == LaneKind::H2 && of_a_connection {
+            return Err(invalid("HTTP/2 has no such header"));
+        }
         map.insert(parsed, HeaderValue::from_str(value).map_err(|_| invalid("not a header value"))?);
     }
     if matches!(body, Body::Slot) && !map.contains_key(CONTENT_TYPE) {
@@ -106,13 +133,12 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use trial::settings::{Arrivals, StatusRange};
+    use trial::settings::StatusRange;
 
     use super::*;
 
     fn lane(kind: LaneKind, delay: Duration) -> Lane {
-        let (rate, connections, arrivals) = (1.0, 1, Arrivals::Constant);
-        Lane { kind, rate, connections, delay, arrivals, max_requests_per_connection: None }
+        Lane { delay, ..Lane::new(kind, 1.0) }
     }
 
     fn settings(headers: &[(&str, &str)]) -> RequestSettings {

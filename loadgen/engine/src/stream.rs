@@ -22,6 +22,8 @@ pub(crate) struct Notes {
     clock: Clock,
     /// The next write is the first of a request on a kept connection: look before writing.
     look_first: Cell<bool>,
+    /// The peer may send unasked (HTTP/2, TLS): only its end makes the connection stale.
+    unasked_is_fine: Cell<bool>,
     /// On shutdown, wait for the peer's FIN, so that the peer holds `TIME_WAIT`.
     let_peer_close: Cell<bool>,
     /// The kept connection was found closed before a byte of the request was written.
@@ -53,6 +55,7 @@ impl Notes {
         Rc::new(Self {
             clock,
             look_first: Cell::new(false),
+            unasked_is_fine: Cell::new(false),
             let_peer_close: Cell::new(false),
             stale: Cell::new(false),
             written: Cell::new(0),
@@ -76,6 +79,12 @@ impl Notes {
         self.last_write.set(None);
         self.first_read.set(None);
         self.last_read.set(None);
+    }
+
+    /// Looks before the next write, and writes nothing if the peer has ended the connection. What it sent is fine.
+    pub(crate) fn look_for_the_end(&self) {
+        self.look_first.set(true);
+        self.unasked_is_fine.set(true);
     }
 
     /// From now on the connection's end is left to the peer.
@@ -153,8 +162,13 @@ impl NotingStream {
             return Ok(());
         }
         let waiting = recv(self.tcp.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
-        if matches!(waiting, Err(Errno::EAGAIN | Errno::EINTR)) {
-            return Ok(());
+        match waiting {
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
+            Ok(count) if count > 0 && self.notes.unasked_is_fine.get() => return Ok(()),
+            // Noted for the requests that share the connection and were sent before.
+            Ok(0) => self.notes.note_read(0),
+            Ok(_) => {}
+            Err(errno) => self.notes.note_read_error(&io::Error::from_raw_os_error(errno as i32)),
         }
         self.notes.stale.set(true);
         Err(io::ErrorKind::NotConnected.into())

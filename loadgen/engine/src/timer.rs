@@ -1,12 +1,13 @@
 //! A timer as exact as the kernel's: tokio's own wakes in whole milliseconds.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::time::Duration;
 
+use clock::Clock;
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::unix::AsyncFd;
+use trial::time::Stamp;
 
 use crate::error::EngineError;
 
@@ -36,9 +37,9 @@ impl Timer {
     }
 
     /// Waits until the clock reads `at`; returns at once if it already does. Cancel-safe.
-    pub(crate) async fn wait_until(&self, at: Duration) -> Result<(), Errno> {
-        let expiration = Expiration::OneShot(TimeSpec::from_duration(at));
-        // Setting the timer also forgets an expiry that was not read.
+    pub(crate) async fn wait_until(&self, clock: Clock, at: Stamp) -> Result<(), Errno> {
+        let expiration = Expiration::OneShot(TimeSpec::from_duration(clock.raw(at)));
+        // Setting the timer also forgets an expiry that was not read, so none ever is: that saves a call each time.
         self.0.get_ref().0.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         loop {
             let mut guard = self
@@ -46,12 +47,10 @@ impl Timer {
                 .readable()
                 .await
                 .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
-            // A readiness left over from an earlier wait finds nothing to read.
-            let expired = self.0.get_ref().0.wait();
             guard.clear_ready();
-            match expired {
-                Err(Errno::EAGAIN) => {}
-                other => return other,
+            // A readiness left over from an earlier wait comes too early.
+            if clock.now() >= at {
+                return Ok(());
             }
         }
     }

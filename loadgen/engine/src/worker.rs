@@ -1,4 +1,4 @@
-//! The engine's thread from the inside: what its tasks share, and how a slot becomes a task.
+//! The engine's thread from the inside: what its tasks share, and how a slot comes to be worked on.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,19 +10,24 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 use trial::id::{LaneId, NodeId, PodId};
-use trial::record::{Class, Flags, Record};
+use trial::record::{Class, Flags, Record, Stage};
+use trial::settings::Arrivals;
 use trial::time::Stamp;
 
 use crate::attempt::{Attempt, Left};
 use crate::classify::Ending;
 use crate::engine::{LaneSummary, Summary};
+use crate::hand::{Hand, Hands, Job};
 use crate::lane::Lane;
+use crate::pacer::Control;
 use crate::progress::Counters;
 use crate::route::{Pick, Route};
 use crate::sink::{FAILURE_FLUSH, FLUSH_EVERY, Sink};
 
 /// A stalled taker of records gets this long at the end before the rest is counted as lost.
 const LAST_ROWS_WITHIN: Duration = Duration::from_secs(2);
+/// A closed loop that got no connection waits so long: nobody who is refused at once asks again at once.
+const CLOSED_LOOP_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the tasks of an engine share. All of them live on one thread.
 pub(crate) struct Worker {
@@ -36,6 +41,12 @@ pub(crate) struct Worker {
     pub(crate) lanes: Vec<Rc<Lane>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) sink: RefCell<Sink>,
+    pub(crate) hands: RefCell<Hands>,
+    pub(crate) control: Arc<Control>,
+    /// Slots that may still come due, over all lanes.
+    pub(crate) slots_left: Cell<u64>,
+    /// Closed loops that go on.
+    pub(crate) loops: Cell<usize>,
     pub(crate) connections: Cell<u32>,
     pub(crate) in_flight: Cell<usize>,
     /// A failure waits in the sink.
@@ -43,56 +54,142 @@ pub(crate) struct Worker {
     /// Nothing is in flight any more.
     pub(crate) quiet: Notify,
     pub(crate) interrupted: Cell<bool>,
-    pub(crate) interrupt: Notify,
 }
 
 impl Worker {
     /// A slot is due: begins its work, or records it as unsent. Either way there will be exactly one record.
     pub(crate) fn release(self: &Rc<Self>, lane: usize, slot: u64, intended: Stamp, now: Stamp) {
-        let lane = Rc::clone(&self.lanes[lane]);
-        lane.scheduled.set(lane.scheduled.get() + 1);
+        let lane = &self.lanes[lane];
+        self.count_due(lane);
         let mut record = self.record(lane.plan.id, slot, intended);
         if self.in_flight.get() >= self.in_flight_max || now.saturating_since(intended) > self.max_lag {
             record.flags.set(Flags::UNSENT);
-            self.emit(record);
+            self.emit(&record);
             return;
         }
+        self.begin();
+        let idle = self.hands.borrow_mut().idle();
+        let hand = idle.unwrap_or_else(|| {
+            let hand = self.hands.borrow_mut().hire();
+            spawn_local(Rc::clone(self).serve(Rc::clone(&hand)));
+            hand
+        });
+        hand.give(Job { lane: Rc::clone(lane), record });
+    }
+
+    /// Works on the slots that it is given.
+    async fn serve(self: Rc<Self>, hand: Rc<Hand>) {
+        loop {
+            let Job { lane, mut record } = hand.next().await;
+            let now = self.clock.now();
+            record.start = record.offset(now);
+            let turn = record.slot;
+            let (_, left) = self.work(&hand, &lane, record, now, turn).await;
+            if let Some(left) = left {
+                settle(&lane, left).await;
+            }
+            if !self.hands.borrow_mut().rest(&hand) {
+                return;
+            }
+        }
+    }
+
+    /// Begins the closed loops of the lanes that have them.
+    pub(crate) fn begin_loops(self: &Rc<Self>, start: Stamp) {
+        for lane in self.lanes.iter().filter(|lane| lane.plan.settings.arrivals == Arrivals::Closed) {
+            for turn in 0..lane.plan.settings.connections {
+                self.loops.set(self.loops.get() + 1);
+                spawn_local(Rc::clone(self).repeat(Rc::clone(lane), u64::from(turn), start));
+            }
+        }
+    }
+
+    /// Sends a request when the one before was answered.
+    async fn repeat(self: Rc<Self>, lane: Rc<Lane>, turn: u64, start: Stamp) {
+        let hand = self.hands.borrow_mut().hire();
+        sleep(start.saturating_since(self.clock.now())).await;
+        loop {
+            let now = self.clock.now();
+            if self.interrupted.get() || self.control.is_over(now) || self.slots_left.get() == 0 {
+                break;
+            }
+            let slot = self.count_due(&lane);
+            let mut record = self.record(lane.plan.id, slot, now);
+            record.start = 0;
+            self.begin();
+            match self.work(&hand, &lane, record, now, turn).await {
+                (_, Some(left)) if lane.keeps_connections() => settle(&lane, left).await,
+                // Whether the peer closes in time is not this loop's to wait for.
+                (_, Some(left)) => drop(spawn_local(let_go(Rc::clone(&lane), left))),
+                (Stage::Connect | Stage::Due | Stage::Dns, None) => sleep(CLOSED_LOOP_PAUSE).await,
+                (_, None) => {}
+            }
+        }
+        self.hands.borrow_mut().dismiss(&hand);
+        self.loops.set(self.loops.get() - 1);
+        self.tell_if_quiet();
+    }
+
+    /// The work on a slot, to its record. Gives how far it came, and the connection if it is left in order.
+    async fn work(
+        &self,
+        hand: &Hand,
+        lane: &Rc<Lane>,
+        record: Record,
+        begun: Stamp,
+        turn: u64,
+    ) -> (Stage, Option<Left>) {
+        let attempt = Attempt::new(Rc::clone(lane), record, turn);
+        if self.interrupted.get() {
+            hand.cut(Ending::Interrupted);
+        }
+        let ending = hand.until_cut(begun + lane.patience(), attempt.exchange(self)).await;
+        let (record, left) = attempt.finish(ending, self);
+        self.emit(&record);
+        self.in_flight.set(self.in_flight.get() - 1);
+        self.tell_if_quiet();
+        (record.stage, left)
+    }
+
+    /// Ends requests whose time is over. Runs until it is dropped.
+    pub(crate) async fn cut_forever(self: Rc<Self>) {
+        let shortest = self.lanes.iter().map(|lane| lane.patience()).min().unwrap_or(Duration::MAX);
+        loop {
+            let now = self.clock.now();
+            let newest = now + shortest;
+            let next = self.hands.borrow().cut_overdue(now).map_or(newest, |next| next.min(newest));
+            sleep(next.saturating_since(now)).await;
+        }
+    }
+
+    fn begin(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.counters.begun();
-        spawn_local(Rc::clone(self).work(lane, record));
     }
 
-    async fn work(self: Rc<Self>, lane: Rc<Lane>, mut record: Record) {
-        record.start = record.offset(self.clock.now());
-        let patience = lane.plan.settings.delay + lane.plan.timeout;
-        let attempt = Attempt::new(Rc::clone(&lane), record);
-        let ending = tokio::select! {
-            biased;
-            ending = attempt.exchange(&self) => ending,
-            () = sleep(patience) => Ending::TimedOut,
-            () = self.interruption() => Ending::Interrupted,
-        };
-        let (record, left) = attempt.finish(ending, &self);
-        self.emit(record);
-        self.in_flight.set(self.in_flight.get() - 1);
-        if self.in_flight.get() == 0 {
+    /// Counts a slot of the lane; its index.
+    fn count_due(&self, lane: &Lane) -> u64 {
+        let slot = lane.scheduled.get();
+        lane.scheduled.set(slot + 1);
+        self.slots_left.set(self.slots_left.get().saturating_sub(1));
+        slot
+    }
+
+    /// True once nothing is under way and nothing will be by itself.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.in_flight.get() == 0 && self.loops.get() == 0
+    }
+
+    fn tell_if_quiet(&self) {
+        if self.is_quiet() {
             self.quiet.notify_one();
-        }
-        if let Some(left) = left {
-            settle(&lane, left, patience).await;
-        }
-    }
-
-    async fn interruption(&self) {
-        if !self.interrupted.get() {
-            self.interrupt.notified().await;
         }
     }
 
     /// Ends what is in flight.
     pub(crate) fn interrupt_all(&self) {
         self.interrupted.set(true);
-        self.interrupt.notify_waiters();
+        self.hands.borrow().cut_all();
     }
 
     /// Where a new connection goes.
@@ -126,6 +223,7 @@ impl Worker {
 
     /// Hands the last rows over, and closes the books.
     pub(crate) async fn finish(&self) -> Summary {
+        let ended = self.clock.now();
         let _whole = timeout(LAST_ROWS_WITHIN, async {
             while !self.sink.borrow_mut().offer() {
                 sleep(FAILURE_FLUSH).await;
@@ -140,16 +238,16 @@ impl Worker {
             idle_closes: lane.idle_closes.get(),
             overflowed: self.sink.borrow().overflowed(index),
         };
-        Summary { lanes: self.lanes.iter().enumerate().map(summarise).collect() }
+        Summary { ended, lanes: self.lanes.iter().enumerate().map(summarise).collect() }
     }
 
     fn record(&self, lane: LaneId, slot: u64, intended: Stamp) -> Record {
         Record { agent: self.agent, node: self.node, ..Record::due(slot, intended, lane) }
     }
 
-    fn emit(&self, record: Record) {
-        self.counters.ended(&record);
-        self.sink.borrow_mut().push(record);
+    fn emit(&self, record: &Record) {
+        self.counters.ended(record);
+        self.sink.borrow_mut().push(*record);
         if record.class != Class::None {
             self.urgent.notify_one();
         }
@@ -157,7 +255,7 @@ impl Worker {
 }
 
 /// Keeps the connection for a later slot, or sees it off. The slot's record is already out.
-async fn settle(lane: &Lane, left: Left, patience: Duration) {
+async fn settle(lane: &Lane, left: Left) {
     let Left { mut connection, seat, reusable } = left;
     if !lane.keeps_connections() {
         drop(seat);
@@ -172,9 +270,14 @@ async fn settle(lane: &Lane, left: Left, patience: Duration) {
         return;
     }
     // hyper may still have the end of the request to write, if the answer overtook it.
-    match timeout(patience, connection.sender.ready()).await {
+    match timeout(lane.patience(), connection.sender.ready()).await {
         Ok(Ok(())) => seat.keep(connection),
         Ok(Err(_closed_by_peer)) => lane.count_idle_close(),
         Err(_stuck) => {}
     }
+}
+
+/// [`settle`], as a task of its own.
+async fn let_go(lane: Rc<Lane>, left: Left) {
+    settle(&lane, left).await;
 }

@@ -230,14 +230,14 @@ fn trial_arms(plan: &Plan) -> usize {
 }
 
 /// Sorts by time; the tail keeps runs of the same second apart.
-fn run_id(anchor: Anchor, seed: u64) -> String {
+pub(super) fn run_id(anchor: Anchor, seed: u64) -> String {
     let time = started_at(anchor);
     let compact: String = time.chars().take(19).filter(|char| !matches!(char, '-' | ':')).collect();
     let mixed = fastrand::Rng::with_seed(anchor.wall_ns ^ seed ^ u64::from(std::process::id())).u16(..);
     format!("{compact}Z-{mixed:04x}").to_lowercase()
 }
 
-fn started_at(anchor: Anchor) -> String {
+pub(super) fn started_at(anchor: Anchor) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(anchor.wall_ns)).unwrap_or_default().to_string()
 }
 

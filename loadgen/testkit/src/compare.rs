@@ -7,7 +7,7 @@ use serde::Serialize;
 use trial::id::PodId;
 use trial::record::{Class, Record};
 
-use crate::fault::{Fault, Outcome, Spec};
+use crate::fault::{Fault, Outcome, Spec, Wire};
 use crate::log::{Routed, Seen};
 
 /// So many disagreements are told in full.
@@ -101,6 +101,7 @@ impl Truth<'_> {
 #[must_use]
 pub fn compare(
     spec: &Spec,
+    wire: Wire,
     requests: &[Seen],
     connections: &[Routed],
     records: &[Record],
@@ -138,7 +139,7 @@ pub fn compare(
             tally.lost += 1;
             tally.tell(|| format!("sent but never seen: {record:?}"));
         }
-        judge(&mut tally, spec, fault.unwrap_or(Fault::Good), record, late_over);
+        judge(&mut tally, spec, wire, fault.unwrap_or(Fault::Good), record, late_over);
     }
     let unused = truth.rejected + (truth.by_pod.len() - tampered.len()) as u64;
     if unused > 0 {
@@ -148,7 +149,7 @@ pub fn compare(
     tally
 }
 
-fn judge(tally: &mut Tally, spec: &Spec, fault: Fault, record: &Record, late_over: Duration) {
+fn judge(tally: &mut Tally, spec: &Spec, wire: Wire, fault: Fault, record: &Record, late_over: Duration) {
     let late = record.class == Class::None
         && record.latency_ns().is_some_and(|nanos| Duration::from_nanos(nanos) > late_over);
     let says = |spec: &Spec| {
@@ -179,7 +180,7 @@ fn judge(tally: &mut Tally, spec: &Spec, fault: Fault, record: &Record, late_ove
         return;
     }
     // Another fault of the same run answers for itself; that it is not taken for this one, this one answers for.
-    let expected = fault.spec();
+    let expected = wire.spec(fault);
     if says(spec) && !expected.is_some_and(|other| is(other) && other.late == spec.late) {
         tally.recorded += 1;
         tally.tell(|| format!("{fault:?}, but {record:?}"));

@@ -78,6 +78,26 @@ pub enum Fault {
     Redirect,
     /// Answered well, but late.
     Late,
+    /// Answered well, and told to go elsewhere by an orderly GOAWAY.
+    GoodGoAway,
+    /// `REFUSED_STREAM`.
+    StreamRefused,
+    /// CANCEL.
+    StreamCancelled,
+    /// `INTERNAL_ERROR`.
+    StreamError,
+    /// CANCEL in the middle of the answer.
+    StreamResetBody,
+    /// The stream ends before the announced length.
+    StreamTooShort,
+    /// GOAWAY below the request's stream: it was not processed.
+    GoAwayUnprocessed,
+    /// GOAWAY with an error; the request's stream may have been processed, and is not answered.
+    GoAwayError,
+    /// GOAWAY that promises the answer, and FIN without it.
+    GoAwayCut,
+    /// Not HTTP/2.
+    BadFrame,
 }
 
 /// What a record says.
@@ -104,6 +124,8 @@ pub enum By {
     Straw,
     /// The server, at sight of the request's slot.
     Server,
+    /// The server, at sight of the request's slot, and to the whole connection: which carries one request at a time.
+    Connection,
     /// Time: the fault in question happens, or does not, after another.
     Chance(Fault),
 }
@@ -117,6 +139,15 @@ pub enum Need {
     Kept,
     /// A body that must come back.
     Echo,
+}
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
 }
 
 /// A fault and what is expected of it.
@@ -172,6 +203,10 @@ pub const GOOD: &[Spec] = &[
     server(Fault::GoodCloseRace, "good-close-race", FINE),
 ];
 
+/// The same for HTTP/2.
+pub const GOOD_HTTP2: &[Spec] =
+    &[server(Fault::Good, "good", FINE), server(Fault::GoodGoAway, "good-goaway", FINE)];
+
 /// The faults of HTTP/1, in the order of a request's life. A row of the table each, for every lane that can have it.
 pub const HTTP1: &[Spec] = &[
     route(Fault::Refused, "closed-port", &[outcome(Class::ConnectRefused, Stage::Connect, 0)]),
@@ -220,21 +255,94 @@ pub const HTTP1: &[Spec] = &[
     Spec { late: true, ..server(Fault::Late, "late", FINE) },
 ];
 
-impl Fault {
-    /// What is expected of it.
+const fn connection(fault: Fault, name: &'static str, outcomes: &'static [Outcome]) -> Spec {
+    Spec { by: By::Connection, ..server(fault, name, outcomes) }
+}
+
+/// An HTTP/2 error code instead of an error number.
+const fn h2(class: Class, stage: Stage, status: u16, code: u16) -> Outcome {
+    Outcome { class, stage, status, os_code: code, truncated: status != 0 }
+}
+
+/// The faults of HTTP/2.
+pub const HTTP2: &[Spec] = &[
+    route(Fault::Refused, "closed-port", &[outcome(Class::ConnectRefused, Stage::Connect, 0)]),
+    route(Fault::Rejected, "no-endpoint", &[outcome(Class::ConnectRefused, Stage::Connect, 0)]),
+    route(Fault::QueueFull, "accept-queue-full", &[outcome(Class::ConnectTimeout, Stage::Connect, 0)]),
+    route(Fault::Unreachable, "address-gone", &[outcome(Class::ConnectUnreachable, Stage::Connect, 0)]),
+    route(
+        Fault::QueueDropped,
+        "accept-queue-dropped",
+        &[outcome(Class::WaitReset, Stage::Wait, 0), outcome(Class::WriteReset, Stage::Write, 0)],
+    ),
+    connection(Fault::ResetBeforeAnswer, "reset-before-answer", &[outcome(Class::WaitReset, Stage::Wait, 0)]),
+    connection(
+        Fault::CloseBeforeAnswer,
+        "close-before-answer",
+        &[outcome(Class::WaitClosed, Stage::Wait, 0)],
+    ),
+    connection(Fault::GoAwayUnprocessed, "goaway-unprocessed", &[h2(Class::H2Goaway, Stage::Wait, 0, 0)]),
+    connection(Fault::GoAwayError, "goaway-error", &[h2(Class::H2Goaway, Stage::Wait, 0, 11)]),
+    connection(Fault::GoAwayCut, "goaway-then-close", &[outcome(Class::WaitClosed, Stage::Wait, 0)]),
+    server(Fault::StreamRefused, "stream-refused", &[h2(Class::H2StreamReset, Stage::Wait, 0, 7)]),
+    server(Fault::StreamCancelled, "stream-cancelled", &[h2(Class::H2StreamReset, Stage::Wait, 0, 8)]),
+    server(Fault::StreamError, "stream-error", &[h2(Class::H2StreamReset, Stage::Wait, 0, 2)]),
+    server(Fault::StreamResetBody, "stream-reset-body", &[h2(Class::H2StreamReset, Stage::Body, 200, 8)]),
+    server(Fault::StallHeader, "stall-header", &[outcome(Class::WaitTimeout, Stage::Wait, 0)]),
+    server(Fault::StallBody, "stall-body", &[outcome(Class::BodyTimeout, Stage::Body, 200)]),
+    connection(Fault::CutBody, "cut-body", &[outcome(Class::BodyClosed, Stage::Body, 200)]),
+    connection(Fault::ResetBody, "reset-body", &[outcome(Class::BodyReset, Stage::Body, 200)]),
+    connection(Fault::BadFrame, "bad-frame", &[outcome(Class::BodyCorrupt, Stage::Wait, 0)]),
+    server(Fault::StreamTooShort, "stream-too-short", &[outcome(Class::BodyCorrupt, Stage::Body, 200)]),
+    server(Fault::WrongSlot, "wrong-slot", &[outcome(Class::BodyCorrupt, Stage::Done, 200)]),
+    server(Fault::NotFound, "404", &[outcome(Class::Http4xx, Stage::Done, 404)]),
+    server(Fault::Unavailable, "503", &[outcome(Class::Http5xx, Stage::Done, 503)]),
+    server(Fault::Redirect, "302", &[outcome(Class::StatusUnexpected, Stage::Done, 302)]),
+    Spec { late: true, ..server(Fault::Late, "late", FINE) },
+];
+
+impl Wire {
+    /// The faults that are possible.
     #[must_use]
-    pub fn spec(self) -> Option<&'static Spec> {
-        GOOD.iter().chain(HTTP1).find(|spec| spec.fault == self)
+    pub const fn faults(self) -> &'static [Spec] {
+        match self {
+            Self::Http1 => HTTP1,
+            Self::Http2 => HTTP2,
+        }
     }
 
+    /// The ways to answer well.
+    #[must_use]
+    pub const fn good(self) -> &'static [Spec] {
+        match self {
+            Self::Http1 => GOOD,
+            Self::Http2 => GOOD_HTTP2,
+        }
+    }
+
+    /// What is expected of a fault.
+    #[must_use]
+    pub fn spec(self, fault: Fault) -> Option<&'static Spec> {
+        self.good().iter().chain(self.faults()).find(|spec| spec.fault == fault)
+    }
+}
+
+impl Fault {
     /// True if nothing is wrong with it.
     #[must_use]
     pub fn is_good(self) -> bool {
-        GOOD.iter().any(|spec| spec.fault == self)
+        GOOD.iter().chain(GOOD_HTTP2).any(|spec| spec.fault == self)
     }
 }
 
 impl Spec {
+    /// True if the request is to end by its timeout.
+    #[must_use]
+    pub fn times_out(&self) -> bool {
+        let timeouts = [Class::ConnectTimeout, Class::WaitTimeout, Class::BodyTimeout];
+        self.outcomes.iter().any(|outcome| timeouts.contains(&outcome.class))
+    }
+
     /// The classes that it may be recorded as, as they stand in the table.
     #[must_use]
     pub fn class_name(&self) -> String {

@@ -63,7 +63,8 @@ impl Peer<'_> {
         }
         let head = self.read_head()?;
         let arrived = self.shared.clock.now();
-        let slot = slot_of(&head)?;
+        // Other clients' requests have none.
+        let slot = slot_of(&head).unwrap_or(u64::MAX);
         let fault = if self.closed { Fault::Crossed } else { plan.of(slot) };
         self.log(slot, fault);
         let length = header(&head, "content-length").map_or(Some(0), |value| value.parse().ok())?;

@@ -63,6 +63,8 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         let row = row(spec, lane, arguments.requests, arguments.seed)?;
         let (lane, exact) = (row.lane, if row.tally.is_exact() { "exact" } else { "NOT EXACT" });
         tell(&format!("{}/{} {} {lane}: {exact}", number + 1, wanted.len(), row.fault));
+        // Not only at the end, which may be half an hour away.
+        row.tally.examples.iter().for_each(|example| tell(&format!("  {example}")));
         rows.push(row);
     }
     let table = match arguments.format {

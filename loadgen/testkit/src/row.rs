@@ -13,7 +13,7 @@ use trial::record::Record;
 use trial::settings::{Load, Request, StatusRange, Target};
 
 use crate::compare::{Tally, compare};
-use crate::fault::{By, Fault, GOOD, HTTP1, Spec};
+use crate::fault::{By, Fault, Spec, Wire};
 use crate::lanes::{LANES, TestLane};
 use crate::plan::Plan;
 use crate::route::FaultRoute;
@@ -21,13 +21,16 @@ use crate::server::{Behaviour, FaultServer, LARGE_BODY};
 
 /// Of 1,000 requests, or connections.
 const SHARE: u64 = 300;
-/// Only stalls take so long, and nothing else may, even on a busy machine.
-const TIMEOUT: Duration = Duration::from_millis(1500);
-const LATE_OVER: Duration = Duration::from_millis(800);
-const LATE_BY: Duration = Duration::from_secs(1);
+/// Where requests are to time out. Nothing else may take so long, even on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Each of these, and each late one, holds a connection and a thread of the server for seconds.
+const STALL_RATE: f64 = 500.0;
+/// Where nothing is to.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LATE_OVER: Duration = Duration::from_secs(2);
+const LATE_BY: Duration = Duration::from_millis(2500);
 /// Large bodies are for what happens to them, not for speed: they take their time.
 const LARGE_RATE: f64 = 200.0;
-const LARGE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A fault in a lane, and how the records compared with the log.
 #[derive(Debug, Clone, Serialize)]
@@ -62,9 +65,9 @@ pub enum RowError {
 
 /// All rows of the table: every fault, in every lane that can have it.
 pub fn specs() -> impl Iterator<Item = (&'static Spec, &'static TestLane)> {
-    HTTP1
-        .iter()
-        .flat_map(|spec| LANES.iter().filter(|lane| lane.can_have(spec)).map(move |lane| (spec, lane)))
+    LANES.iter().flat_map(|lane| {
+        lane.wire.faults().iter().filter(|spec| lane.can_have(spec)).map(move |spec| (spec, lane))
+    })
 }
 
 /// Runs `requests` slots of a lane, of which some meet the fault, and compares.
@@ -72,24 +75,30 @@ pub fn specs() -> impl Iterator<Item = (&'static Spec, &'static TestLane)> {
 /// # Errors
 /// The run could not be made, or proves nothing. Disagreements are no errors.
 pub fn row(spec: &Spec, lane: &TestLane, requests: u64, seed: u64) -> Result<Row, RowError> {
-    let rate = if spec.by == By::Straw { lane.rate.min(LARGE_RATE) } else { lane.rate };
+    let rate = match spec.by {
+        By::Straw => lane.rate.min(LARGE_RATE),
+        _ if spec.times_out() || spec.late => lane.rate.min(STALL_RATE),
+        _ => lane.rate,
+    };
     let cause = match spec.by {
         By::Chance(cause) => cause,
-        By::Route | By::Straw | By::Server => spec.fault,
+        By::Route | By::Straw | By::Server | By::Connection => spec.fault,
     };
     let nothing = |good: Vec<Fault>| Plan::new(seed, Vec::new(), 0, good);
-    let planned = Plan::new(seed, vec![cause], SHARE, good());
+    let planned = Plan::new(seed, vec![cause], SHARE, good(lane.wire));
     // Where the way is faulty, many connections are needed.
     let (at_server, at_route) = if matches!(spec.by, By::Route | By::Straw) {
-        let often = vec![Fault::Good, Fault::GoodClose, Fault::GoodClose];
+        let last = if lane.wire == Wire::Http2 { Fault::GoodGoAway } else { Fault::GoodClose };
+        let often = vec![Fault::Good, last, last];
         (nothing(often), planned)
     } else {
         (planned, nothing(vec![Fault::Good]))
     };
     let server = FaultServer::start(&Behaviour {
+        wire: lane.wire,
         plan: at_server,
         late_by: LATE_BY,
-        hold_for: LARGE_TIMEOUT * 2,
+        hold_for: TIMEOUT * 2,
         interval: Duration::from_secs_f64(f64::from(lane.connections) / rate),
         straw: (spec.by == By::Straw).then_some(spec.fault),
     })?;
@@ -100,13 +109,14 @@ pub fn row(spec: &Spec, lane: &TestLane, requests: u64, seed: u64) -> Result<Row
     if let Some(failure) = log.failures().into_iter().next() {
         return Err(RowError::Unplanted(failure));
     }
-    let tally = compare(spec, &log.requests(), &log.connections(), &records, LATE_OVER + lane.delay);
+    let tally =
+        compare(spec, lane.wire, &log.requests(), &log.connections(), &records, LATE_OVER + lane.delay);
     Ok(Row { fault: spec.name, class: spec.class_name(), lane: lane.kind.as_str(), tally })
 }
 
 /// What the other requests of a row meet: the connections are left in every state that a good answer leaves.
-fn good() -> Vec<Fault> {
-    GOOD.iter().map(|good| good.fault).filter(|good| *good != Fault::GoodCloseRace).collect()
+fn good(wire: Wire) -> Vec<Fault> {
+    wire.good().iter().map(|good| good.fault).filter(|good| *good != Fault::GoodCloseRace).collect()
 }
 
 fn load(spec: &Spec, lane: &TestLane, rate: f64) -> Load {
@@ -119,8 +129,8 @@ fn load(spec: &Spec, lane: &TestLane, rate: f64) -> Load {
             body: (spec.by == By::Straw).then(|| "x".repeat(LARGE_BODY)),
             expect_status: StatusRange { first: 200, last: 299 },
         },
-        lanes: vec![lane.settings(rate)],
-        timeout: if spec.late || spec.by == By::Straw { LARGE_TIMEOUT } else { TIMEOUT },
+        lanes: vec![lane.settings(rate, matches!(spec.by, By::Connection | By::Route))],
+        timeout: if spec.times_out() { TIMEOUT } else { PATIENCE },
         late_over: LATE_OVER,
     }
 }

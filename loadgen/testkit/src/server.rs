@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use clock::Clock;
 use socket2::{Domain, Socket, Type};
+use tokio::sync::Notify;
 
-use crate::fault::Fault;
-use crate::http1;
+use crate::fault::{Fault, Wire};
 use crate::log::{Log, hold};
 use crate::plan::Plan;
+use crate::{http1, http2};
 
 /// Bursts of connections must find room, or the kernel would add faults of its own.
 const BACKLOG: i32 = 4096;
@@ -27,6 +28,8 @@ pub const LARGE_BODY: usize = 1024 * 1024;
 /// What a server is to do.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
+    /// What it speaks.
+    pub wire: Wire,
     /// What is done to which slot.
     pub plan: Plan,
     /// A late answer is so late.
@@ -53,7 +56,13 @@ pub struct FaultServer {
     listeners: Vec<Listener>,
     log: Arc<Log>,
     busy: Busy,
-    stopping: Arc<AtomicBool>,
+    stopping: Arc<Stopping>,
+}
+
+#[derive(Debug, Default)]
+struct Stopping {
+    told: AtomicBool,
+    notify: Notify,
 }
 
 #[derive(Debug)]
@@ -69,7 +78,7 @@ impl FaultServer {
     /// No socket or thread.
     pub fn start(behaviour: &Behaviour) -> io::Result<Self> {
         let (log, busy) = (Arc::new(Log::default()), Busy::default());
-        let (stopping, clock) = (Arc::new(AtomicBool::new(false)), Clock::start().0);
+        let (stopping, clock) = (Arc::<Stopping>::default(), Clock::start().0);
         let straw = behaviour.straw.map(|fault| Plan::new(0, vec![fault], 1000, Vec::new()));
         let mut server = Self { listeners: Vec::new(), log, busy, stopping };
         for (small, plan) in [(false, Some(behaviour.plan.clone())), (true, straw)] {
@@ -79,7 +88,14 @@ impl FaultServer {
             let behaviour = Behaviour { plan, ..behaviour.clone() };
             let shared = Arc::new(Shared { behaviour, log: Arc::clone(&server.log), clock });
             let (stop, busy) = (Arc::clone(&server.stopping), server.busy.clone());
-            let acceptor = thread::spawn(move || accept(&listener, &shared, &busy, &stop));
+            let acceptor = thread::spawn(move || match shared.behaviour.wire {
+                Wire::Http1 => accept(&listener, &shared, &busy, &stop),
+                Wire::Http2 => {
+                    if let Err(error) = http2::serve(listener, Arc::clone(&shared), busy, &stop.notify) {
+                        shared.log.failed(format!("the server ended: {error}"));
+                    }
+                }
+            });
             server.listeners.push(Listener { address, acceptor });
         }
         Ok(server)
@@ -120,7 +136,8 @@ impl FaultServer {
 
 impl Drop for FaultServer {
     fn drop(&mut self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.stopping.told.store(true, Ordering::SeqCst);
+        self.stopping.notify.notify_one();
         for listener in self.listeners.drain(..) {
             // Wakes the acceptor, which looks first of all whether it is to stop.
             let _woken = TcpStream::connect(listener.address);
@@ -140,10 +157,10 @@ fn listen(small: bool) -> io::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>, busy: &Busy, stopping: &AtomicBool) {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>, busy: &Busy, stopping: &Stopping) {
     let mut connection = 0;
     for stream in listener.incoming() {
-        if stopping.load(Ordering::SeqCst) {
+        if stopping.told.load(Ordering::SeqCst) {
             return;
         }
         let started = stream.and_then(|stream| {

@@ -42,6 +42,16 @@ fn every_fault_is_recorded_rightly_and_once_on_posts() {
 }
 
 #[test]
+fn every_fault_is_recorded_rightly_and_once_on_rested_connections() {
+    every_row_is_exact(LaneKind::Idle);
+}
+
+#[test]
+fn every_fault_is_recorded_rightly_and_once_on_http2() {
+    every_row_is_exact(LaneKind::H2);
+}
+
+#[test]
 fn every_lane_is_in_the_table() {
     for kind in LaneKind::ALL {
         assert!(LANES.iter().any(|lane| lane.kind == kind), "{}", kind.as_str());

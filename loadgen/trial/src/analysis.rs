@@ -79,6 +79,19 @@ impl<'a> Analysis<'a> {
         }
     }
 
+    /// Takes an event that happened while records were already added. For arms without a workload only: there an event
+    /// says when the load began and ended, what was lost, and when the client stood still, which must be told before the
+    /// records of that time are added.
+    pub fn told(&mut self, timed: &TimedEvent) {
+        self.last_event = self.last_event.max(Some(timed.at_ns.as_nanos()));
+        let stall = stall(timed);
+        for (index, arm) in self.arms.iter_mut().enumerate() {
+            if stall.is_some() || usize::from(timed.arm.0) == index {
+                arm.told(timed, stall);
+            }
+        }
+    }
+
     /// What could not be read of the recording, found while it is read: any makes the run inconclusive.
     pub fn complain(&mut self, complaint: String) {
         self.complaints.push(complaint);
@@ -162,7 +175,7 @@ fn interrupted_by(evidence: &[Evidence]) -> Option<u8> {
 
 fn run(header: &Header, duration_ns: Option<u64>, caveats: Vec<String>) -> report::Run {
     let plan = &header.plan;
-    let kubelet = plan.arms.first().filter(|_| header.backend == "local");
+    let kubelet = plan.arms.first().filter(|arm| header.backend == "local" && arm.has_workload());
     report::Run {
         id: header.run_id.clone(),
         scenario: plan.scenario.clone(),

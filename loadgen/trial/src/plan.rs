@@ -72,6 +72,12 @@ pub enum Role {
 }
 
 impl Arm {
+    /// False where the load goes to somebody else's address and nothing of ours runs: there are no pods to look for.
+    #[must_use]
+    pub const fn has_workload(&self) -> bool {
+        self.workload.replicas > 0
+    }
+
     fn redact(&mut self) {
         let request = &mut self.load.request;
         for (name, value) in &mut request.headers {

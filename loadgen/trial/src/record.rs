@@ -145,6 +145,12 @@ impl Flags {
     /// by the end of the process looks the same. `end` is when the close was seen.
     pub const CLOSE_DELIMITED: u16 = 1 << 8;
 
+    /// The peer had sent a GOAWAY on the connection by the request's end.
+    pub const GOAWAY_SEEN: u16 = 1 << 9;
+    /// The peer said that it had not processed the request (a GOAWAY below its stream, `REFUSED_STREAM`): a client may
+    /// send such a request again without risk. Ours never does.
+    pub const UNPROCESSED: u16 = 1 << 10;
+
     /// True if the bit is set.
     #[must_use]
     pub const fn has(self, bit: u16) -> bool {

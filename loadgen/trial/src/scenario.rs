@@ -8,9 +8,11 @@
 //! * `layers`: what goes on top of the file (`--set`, `--vary`) and beneath it (default lanes and probe)
 //! * `de`, `raw`: located values to raw types
 //! * `check`, `workload`, `load`: raw types to settings
+//! * [`alone`]: the flags of load without a scenario
 //! * `arms`: combinations, repeats and controls
 //! * [`redact`]: hides credentials in what is kept or printed
 
+pub mod alone;
 mod arms;
 mod check;
 mod de;

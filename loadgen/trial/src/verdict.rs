@@ -260,6 +260,7 @@ fn bounded(arm: &Arm, evidence: &Evidence, plan: &Plan) -> String {
     let accepted = if requests.failed > 0 { ", as accepted" } else { "" };
     let late = if requests.late > 0 { format!(", {} late", count(requests.late)) } else { String::new() };
     let over = match terminations.total {
+        0 if arm.settings.is_null() => String::new(),
         0 => "; no pod was terminated".to_owned(),
         _ => format!(" over {}", counted(terminations.exposed, "exposed termination")),
     };

@@ -64,13 +64,29 @@ pub(super) fn svg(arm: &Arm) -> String {
             }
         }
         let of_pod = |one: &&Failure| one.pod.as_ref() == Some(&pod.name);
-        arm.failures.iter().filter(of_pod).for_each(|one| dot(&mut svg, &axis, one, y));
+        for one in arm.failures.iter().filter(of_pod) {
+            dot(&mut svg, &axis, one, y);
+        }
     }
     if !strays.is_empty() {
         let y = TOP + pods.len() as u64 * ROW;
         text(&mut svg, 0, y + BAR - 3, "(pod not known)");
-        strays.iter().for_each(|one| dot(&mut svg, &axis, one, y));
+        for one in strays {
+            dot(&mut svg, &axis, one, y);
+        }
     }
+    ticks(&mut svg, &axis, bottom);
+    legend(&mut svg, bottom);
+    svg.push_str("</svg>\n<figcaption>Bars: what each pod was doing. Strokes: when a node's rules dropped it. Dots: failed (red) \
+                  and late requests, the first hundred.");
+    if left_out > 0 {
+        let _infallible = write!(svg, " {left_out} pods are left out: report.json has them.");
+    }
+    svg.push_str("</figcaption></figure>\n");
+    svg
+}
+
+fn ticks(svg: &mut String, axis: &Axis, bottom: u64) {
     for tick in 0..=TICKS {
         let at = axis.from + (axis.to - axis.from) / TICKS * tick;
         let x = axis.x(at);
@@ -82,19 +98,15 @@ pub(super) fn svg(arm: &Arm) -> String {
             seconds(at)
         );
     }
+}
+
+fn legend(svg: &mut String, bottom: u64) {
     let mut x = NAMES;
     for phase in PHASES {
-        rectangle(&mut svg, phase, (x, x + 12), (bottom + 14, 12), phase);
-        text(&mut svg, x + 16, bottom + 24, phase);
+        rectangle(svg, phase, (x, x + 12), (bottom + 14, 12), phase);
+        text(svg, x + 16, bottom + 24, phase);
         x += 105;
     }
-    svg.push_str("</svg>\n<figcaption>Bars: what each pod was doing. Strokes: when a node's rules dropped it. Dots: failed (red) \
-                  and late requests, the first hundred.");
-    if left_out > 0 {
-        let _infallible = write!(svg, " {left_out} pods are left out: report.json has them.");
-    }
-    svg.push_str("</figcaption></figure>\n");
-    svg
 }
 
 /// From nanoseconds to columns.

@@ -156,6 +156,7 @@ fn troubles(requests: &Requests) -> [Cell; 3] {
 /// What the terminations prove, in sentences.
 fn proof(arm: &Arm) -> String {
     let mut sentences = Vec::new();
+    sentences.extend(answered(arm));
     if arm.terminations.total > 0 {
         sentences.push(terminated(arm));
         sentences.extend(bound(arm));
@@ -171,6 +172,20 @@ fn proof(arm: &Arm) -> String {
         sentences.push(format!("{failures} came before the disruption, which did not cause them."));
     }
     sentences.join(" ")
+}
+
+/// What a load without a workload of ours is about.
+fn answered(arm: &Arm) -> Option<String> {
+    let nanos = arm.load_duration_ns.filter(|nanos| arm.settings.is_null() && *nanos > 0)?;
+    let answered = arm.requests.ok + arm.requests.late;
+    let a_second =
+        u64::try_from(u128::from(answered) * 1_000_000_000 / u128::from(nanos)).unwrap_or(u64::MAX);
+    Some(format!(
+        "{} answered in {}: {} a second.",
+        counted(answered, "request"),
+        duration(nanos),
+        count(a_second)
+    ))
 }
 
 fn terminated(arm: &Arm) -> String {

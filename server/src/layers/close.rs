@@ -1,5 +1,5 @@
 //! After SIGTERM every answer announces that its connection ends, and hyper ends it after the answer: so the client
-//! never writes a request into a connection that is about to close.
+//! never writes a request into a connection that is about to close. HTTP/2 has a frame for that, sent by the connection.
 
 use std::{
     convert::Infallible,
@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, header::CONNECTION};
+use http::{HeaderValue, Request, Version, header::CONNECTION};
 use tower::Service;
 
 use crate::{
@@ -42,11 +42,12 @@ where
 
     fn call(&mut self, request: Request<B>) -> Reply {
         let pod = Arc::clone(&self.pod);
+        let has_header = request.version() < Version::HTTP_2;
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut answer = answer.await?;
             // Asked now, not when the request came: SIGTERM may have arrived while the answer was being made.
-            if pod.closes_connections() {
+            if has_header && pod.closes_connections() {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(answer)

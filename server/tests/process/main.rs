@@ -4,6 +4,7 @@
 
 mod client;
 mod drain;
+mod h2;
 mod hook;
 mod pod;
 mod sigterm;

@@ -95,3 +95,15 @@ fn a_complete_answer_is_judged_by_status_and_echo() {
         assert_eq!(answer(status, expected, slot, body), class, "{status} {expected:?} {slot:?} {body:?}");
     }
 }
+
+#[test]
+fn http2_says_what_became_of_a_stream() {
+    let gone = judge(Ending::GoneAway { code: 11, unprocessed: true }, &WAITING);
+    assert_eq!((gone.class, gone.stage, gone.os_code), (Class::H2Goaway, Stage::Wait, 11));
+    assert!(gone.unprocessed && !gone.truncated);
+    let reset = judge(Ending::StreamReset(8), &BODY);
+    assert_eq!((reset.class, reset.stage, reset.os_code), (Class::H2StreamReset, Stage::Body, 8));
+    assert!(reset.truncated && !reset.unprocessed);
+    assert!(judge(Ending::StreamReset(REFUSED_STREAM), &WAITING).unprocessed);
+    assert_eq!(judge(Ending::StreamReset(u32::MAX), &WAITING).os_code, u16::MAX);
+}

@@ -2,7 +2,11 @@
 #![cfg(test)] // For the lints, which take helpers for test code only where it says so.
 
 mod bounds;
+mod exhausted;
 mod fault_server;
+mod h2;
+mod h2_server;
 mod planted;
+mod rested;
 mod routes;
 mod support;

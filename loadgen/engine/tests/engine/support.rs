@@ -10,7 +10,7 @@ use clock::Clock;
 use engine::{Engine, EngineConfig, Pick, Route, Summary};
 use trial::id::PodId;
 use trial::record::Record;
-use trial::settings::{Arrivals, Lane, LaneKind, Load, Request, StatusRange, Target};
+use trial::settings::{Lane, LaneKind, Load, Request, StatusRange, Target};
 use trial::time::Stamp;
 
 /// The pod that test servers stand for.
@@ -18,14 +18,7 @@ pub(crate) const POD: PodId = PodId(3);
 
 pub(crate) fn lane(kind: LaneKind, rate: f64) -> Lane {
     let delay = if kind == LaneKind::Slow { Duration::from_millis(20) } else { Duration::ZERO };
-    Lane {
-        kind,
-        rate,
-        connections: 20,
-        delay,
-        arrivals: Arrivals::Constant,
-        max_requests_per_connection: None,
-    }
+    Lane { connections: 20, delay, ..Lane::new(kind, rate) }
 }
 
 pub(crate) fn load(lanes: Vec<Lane>) -> Load {

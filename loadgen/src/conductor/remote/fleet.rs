@@ -301,6 +301,6 @@ impl Pump {
             idle_closes: lane.idle_closes,
             overflowed: lane.overflowed,
         };
-        Summary { lanes: summary.lanes.iter().enumerate().map(lane).collect() }
+        Summary { lanes: summary.lanes.iter().enumerate().map(lane).collect(), ..Summary::default() }
     }
 }

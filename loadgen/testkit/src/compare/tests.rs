@@ -9,7 +9,7 @@ use super::*;
 const LATE_OVER: Duration = Duration::from_millis(800);
 
 fn spec(fault: Fault) -> &'static Spec {
-    fault.spec().expect("every fault has a row")
+    Wire::Http1.spec(fault).expect("every fault has a row")
 }
 
 fn seen(slot: u64, fault: Fault) -> Seen {
@@ -37,7 +37,7 @@ fn ten(fault: Fault) -> (Vec<Seen>, Vec<Record>) {
 fn tally(fault: Fault, change: impl FnOnce(&mut Vec<Seen>, &mut Vec<Record>)) -> Tally {
     let (mut requests, mut records) = ten(fault);
     change(&mut requests, &mut records);
-    compare(spec(fault), &requests, &[], &records, LATE_OVER)
+    compare(spec(fault), Wire::Http1, &requests, &[], &records, LATE_OVER)
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn records_that_say_what_was_done_are_exact() {
 #[test]
 fn nothing_planted_proves_nothing() {
     let (requests, records) = ten(Fault::Good);
-    let tally = compare(spec(Fault::ResetBody), &requests, &[], &records, LATE_OVER);
+    let tally = compare(spec(Fault::ResetBody), Wire::Http1, &requests, &[], &records, LATE_OVER);
     assert!(!tally.is_exact() && tally.recall().is_none() && tally.precision().is_none());
 }
 
@@ -110,7 +110,9 @@ fn what_happened_before_a_request_could_be_read_is_known_by_its_pod() {
     requests.retain(|seen| seen.slot != 3);
     records[3] = record(3, Fault::Refused);
     let routed = [Routed { pod: PodId(3), fault: Fault::Refused }];
-    let compared = |records: &[Record]| compare(spec(Fault::Refused), &requests, &routed, records, LATE_OVER);
+    let compared = |records: &[Record]| {
+        compare(spec(Fault::Refused), Wire::Http1, &requests, &routed, records, LATE_OVER)
+    };
     assert!(compared(&records).is_exact());
     // The slot went elsewhere instead: a hidden retry.
     (records[3], records[3].pod) = (record(3, Fault::Good), PodId(30));
@@ -125,7 +127,8 @@ fn rejected_connections_have_no_pod_and_are_counted() {
     records[3] = record(3, Fault::Rejected);
     records[3].pod = PodId::NONE;
     let rejected = |count| vec![Routed { pod: PodId(9), fault: Fault::Rejected }; count];
-    let compared = |count| compare(spec(Fault::Rejected), &requests, &rejected(count), &records, LATE_OVER);
+    let compared =
+        |count| compare(spec(Fault::Rejected), Wire::Http1, &requests, &rejected(count), &records, LATE_OVER);
     assert!(compared(1).is_exact());
     assert_eq!((compared(0).lost, compared(2).lost), (1, 1));
 }

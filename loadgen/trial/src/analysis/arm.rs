@@ -131,6 +131,18 @@ impl<'a> Arm<'a> {
         arm
     }
 
+    /// Takes an event that came after the others.
+    pub(super) fn told(&mut self, timed: &TimedEvent, stall: Option<Standstill>) {
+        let at = Some(timed.at_ns.as_nanos());
+        match timed.event {
+            Event::LoadStarted if self.load_started.is_none() => self.load_started = at,
+            Event::LoadEnded => self.load_ended = at,
+            _ => {}
+        }
+        self.stalls.extend(stall);
+        self.observe(&timed.event);
+    }
+
     /// Takes what events say of the measurement itself.
     fn observe(&mut self, event: &Event) {
         let evidence = &mut self.evidence;

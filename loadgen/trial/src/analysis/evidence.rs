@@ -33,7 +33,8 @@ impl Arm<'_> {
         evidence.never_gone = names(&|pod| pod.deleted_at().is_some() && pod.timeline.gone_ns.is_none());
         evidence.ended_by_themselves = names(&PodFacts::ended_by_itself);
         evidence.reporting = names(&|pod| pod.reports);
-        evidence.unnamed = self.is_elsewhere() && !self.lanes.iter().any(|lane| lane.named);
+        evidence.unnamed =
+            self.plan.has_workload() && self.is_elsewhere() && !self.lanes.iter().any(|lane| lane.named);
         let stalls: Vec<_> = self.stalls.iter().map(|stall| (stall.from, stall.to)).collect();
         evidence.stalls = self.that_matter(&stalls);
         evidence.blind = self.that_matter(&self.blind);

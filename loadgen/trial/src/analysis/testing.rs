@@ -74,7 +74,7 @@ pub(crate) struct Recording {
 
 fn lane(kind: LaneKind, rate: f64, delay: Duration) -> Lane {
     let connections = if kind == LaneKind::New { 0 } else { 20 };
-    Lane { kind, rate, connections, delay, arrivals: Arrivals::Constant, max_requests_per_connection: None }
+    Lane { connections, delay, ..Lane::new(kind, rate) }
 }
 
 pub(crate) fn arm(name: &str, role: Role) -> plan::Arm {

@@ -288,13 +288,21 @@ fn note_lanes(stated: bool, arms: &[Arm], notes: &mut Vec<String>) {
 /// Says where a stated number of connections cannot carry the stated rate.
 fn note_connections(arms: &[Arm], notes: &mut Vec<String>) {
     for lane in arms.iter().flat_map(|arm| &arm.load.lanes).filter(|lane| lane.kind != LaneKind::New) {
-        let needed = load::in_flight(lane.rate, lane.delay).ceil();
+        let needed = lane.connections_taken().ceil();
         if needed > f64::from(lane.connections) {
-            let note = format!(
-                "lane {} has about {needed} requests under way at once, but {} connections",
-                lane.kind.as_str(),
-                lane.connections
-            );
+            let (name, connections) = (lane.kind.as_str(), lane.connections);
+            let streams = lane.max_concurrent_streams;
+            let note = if streams > 1 {
+                format!(
+                    "lane {name} fills about {needed} connections of {streams} requests, but keeps {connections}"
+                )
+            } else if lane.idle.is_zero() {
+                format!(
+                    "lane {name} has about {needed} requests under way at once, but {connections} connections"
+                )
+            } else {
+                format!("lane {name} has about {needed} connections at rest at once, but keeps {connections}")
+            };
             if !notes.contains(&note) {
                 notes.push(note);
             }

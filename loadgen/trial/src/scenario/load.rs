@@ -6,15 +6,18 @@ use std::time::Duration;
 use super::check::{duration, http_path, http_url, is_token, whole};
 use super::error::{Problem, quoted};
 use super::raw::{RawAgain, RawDeletePods, RawDisruption, RawLane, RawLanes, RawLoad, RawRequest, RawSettle};
-use crate::settings::{Again, Disruption, Lane, LaneKind, Load, Request, Settle, StatusRange, Target};
+use crate::settings::{
+    Again, Arrivals, Disruption, Lane, LaneKind, Load, Request, Settle, StatusRange, Target, human,
+};
 
 /// Requests a second over all lanes.
-const MOST_RATE: f64 = 1_000_000.0;
-const MOST_CONNECTIONS: u32 = 10_000;
+pub(super) const MOST_RATE: f64 = 1_000_000.0;
 /// Later deletes of one pod.
 const MOST_AGAIN: usize = 10;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const TEN_MINUTES: Duration = Duration::from_mins(10);
+const FIVE_MINUTES: Duration = Duration::from_mins(5);
+const DAY: Duration = Duration::from_hours(24);
 
 /// `load`.
 pub(super) fn load(raw: RawLoad) -> Result<Load, Problem> {
@@ -49,7 +52,7 @@ pub(super) fn load(raw: RawLoad) -> Result<Load, Problem> {
     })
 }
 
-fn request(raw: RawRequest) -> Result<Request, Problem> {
+pub(super) fn request(raw: RawRequest) -> Result<Request, Problem> {
     let method = raw.method.unwrap_or_else(|| "GET".to_owned());
     if !is_token(&method) {
         let problem = format!("{} is not a method", quoted(&method));
@@ -109,10 +112,10 @@ fn status(text: &str) -> Result<StatusRange, Problem> {
 }
 
 fn lanes(raw: RawLanes) -> Result<Vec<Lane>, Problem> {
-    let RawLanes { new, reused, slow, post } = raw;
+    let RawLanes { new, reused, idle, slow, post, h2 } = raw;
     let lanes = LaneKind::ALL
         .into_iter()
-        .zip([new, reused, slow, post])
+        .zip([new, reused, idle, slow, post, h2])
         .filter_map(|(kind, raw)| raw.map(|raw| lane(kind, &raw)))
         .collect::<Result<Vec<_>, _>>()?;
     if lanes.is_empty() {
@@ -137,55 +140,66 @@ fn lane(kind: LaneKind, raw: &RawLane) -> Result<Lane, Problem> {
     if !(rate > 0.0 && rate <= MOST_RATE) {
         return Err(Problem::value(&at("rate"), format_args!("{rate} is not a rate"), allowed));
     }
-    let (default_delay, least_delay) = match kind {
-        LaneKind::Slow => (Duration::from_secs(2), MILLISECOND),
-        LaneKind::New | LaneKind::Reused | LaneKind::Post => (Duration::ZERO, Duration::ZERO),
-    };
-    let longest = Duration::from_mins(5);
-    let delay = duration(&at("delay"), raw.delay.as_deref(), default_delay, least_delay..=longest)?;
-    if kind == LaneKind::New {
-        for (key, stated) in
-            [("connections", raw.connections), ("maxRequestsPerConnection", raw.max_requests_per_connection)]
-        {
-            if let Some(number) = stated {
-                let problem = format!("{number} contradicts a lane that opens a connection for each request");
-                return Err(Problem::value(&at(key), problem, "leaving it out, or another lane"));
-            }
+    contradictions(kind, raw)?;
+    let mut lane = Lane::new(kind, rate);
+    let least_delay = if kind == LaneKind::Slow { MILLISECOND } else { Duration::ZERO };
+    lane.delay = duration(&at("delay"), raw.delay.as_deref(), lane.delay, least_delay..=FIVE_MINUTES)?;
+    if kind == LaneKind::Idle {
+        lane.idle = duration(&at("idle"), raw.idle.as_deref(), lane.idle, MILLISECOND..=FIVE_MINUTES)?;
+    }
+    if kind == LaneKind::H2 {
+        let path = at("maxConcurrentStreams");
+        lane.max_concurrent_streams =
+            whole(&path, raw.max_concurrent_streams, lane.max_concurrent_streams, 1..=1000)?;
+    }
+    lane.arrivals = raw.arrivals.map(Arrivals::from).unwrap_or_default();
+    let (usual, most) = (lane.usual_connections(), 1..=Lane::MOST_CONNECTIONS);
+    lane.connections = whole(&at("connections"), raw.connections, usual, most)?;
+    lane.max_requests_per_connection = raw
+        .max_requests_per_connection
+        .map(|stated| whole(&at("maxRequestsPerConnection"), Some(stated), 1, 1..=u32::MAX))
+        .transpose()?;
+    lane.max_connection_age = raw
+        .max_connection_age
+        .as_deref()
+        .map(|stated| duration(&at("maxConnectionAge"), Some(stated), DAY, MILLISECOND..=DAY))
+        .transpose()?;
+    if let Some(age) = lane.max_connection_age.filter(|age| *age < lane.idle) {
+        let (age, idle) = (human::format(age), human::format(lane.idle));
+        let problem = format!("{age} is below idle ({idle}), so that no connection would be used again");
+        return Err(Problem::value(&at("maxConnectionAge"), problem, format_args!("{idle} to 86400s")));
+    }
+    Ok(lane)
+}
+
+/// Keys that say nothing about a lane of this kind.
+fn contradictions(kind: LaneKind, raw: &RawLane) -> Result<(), Problem> {
+    let whole = |number: Option<i64>| number.map(|number| number.to_string());
+    let new = "contradicts a lane that opens a connection for each request";
+    let rests = "contradicts a lane whose connections do not rest";
+    let one = "contradicts a lane whose connections carry one request at a time";
+    let of_kept = "leaving it out, or another lane";
+    let keeps = kind != LaneKind::New;
+    let table = [
+        ("connections", whole(raw.connections), keeps, new, of_kept),
+        ("maxRequestsPerConnection", whole(raw.max_requests_per_connection), keeps, new, of_kept),
+        ("maxConnectionAge", raw.max_connection_age.clone(), keeps, new, of_kept),
+        (
+            "maxConcurrentStreams",
+            whole(raw.max_concurrent_streams),
+            kind == LaneKind::H2,
+            one,
+            "leaving it out, or lane h2",
+        ),
+        ("idle", raw.idle.clone(), kind == LaneKind::Idle, rests, "leaving it out, or lane idle"),
+    ];
+    for (key, stated, fits, problem, allowed) in table {
+        if let (Some(stated), false) = (stated, fits) {
+            let path = format!("load.lanes.{}.{key}", kind.as_str());
+            return Err(Problem::value(&path, format_args!("{stated} {problem}"), allowed));
         }
     }
-    let connections = whole(
-        &at("connections"),
-        raw.connections,
-        default_connections(kind, in_flight(rate, delay)),
-        1..=MOST_CONNECTIONS,
-    )?;
-    let max_requests_per_connection = raw
-        .max_requests_per_connection
-        .map(|_| whole(&at("maxRequestsPerConnection"), raw.max_requests_per_connection, 1, 1..=u32::MAX))
-        .transpose()?;
-    Ok(Lane {
-        kind,
-        rate,
-        connections,
-        delay,
-        arrivals: raw.arrivals.unwrap_or_default(),
-        max_requests_per_connection,
-    })
-}
-
-/// Requests of a lane that are under way at once, by Little's law.
-pub(super) fn in_flight(rate: f64, delay: Duration) -> f64 {
-    rate * delay.as_secs_f64()
-}
-
-/// A kept connection carries one request at a time, so a lane with a delay needs a quarter more than are under way.
-fn default_connections(kind: LaneKind, in_flight: f64) -> u32 {
-    let usual = match kind {
-        LaneKind::New => return 1,
-        LaneKind::Reused => 20,
-        LaneKind::Slow | LaneKind::Post => 10,
-    };
-    (usual..MOST_CONNECTIONS).find(|count| f64::from(*count) >= in_flight * 1.25).unwrap_or(MOST_CONNECTIONS)
+    Ok(())
 }
 
 /// `disruption`.

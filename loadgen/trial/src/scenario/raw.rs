@@ -7,6 +7,23 @@ use serde::de::IgnoredAny;
 
 use crate::settings::{ArmsExpected, Arrivals, OnSigterm, StopSignal, TimelineExpectation, Victim};
 
+/// How slots are spaced. No closed loop: what an outage holds back would never be sent, and so could not fail.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawArrivals {
+    Constant,
+    Poisson,
+}
+
+impl From<RawArrivals> for Arrivals {
+    fn from(raw: RawArrivals) -> Self {
+        match raw {
+            RawArrivals::Constant => Self::Constant,
+            RawArrivals::Poisson => Self::Poisson,
+        }
+    }
+}
+
 /// Declares raw types: every field optional, camelCase, unknown keys refused.
 macro_rules! raw {
     ($($(#[$meta:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => {$(
@@ -93,13 +110,23 @@ raw! {
         body: Option<String>,
         expect_status: Option<String>,
     }
-    RawLanes { new: Option<RawLane>, reused: Option<RawLane>, slow: Option<RawLane>, post: Option<RawLane>, }
+    RawLanes {
+        new: Option<RawLane>,
+        reused: Option<RawLane>,
+        idle: Option<RawLane>,
+        slow: Option<RawLane>,
+        post: Option<RawLane>,
+        h2: Option<RawLane>,
+    }
     RawLane {
         rate: Option<f64>,
         connections: Option<i64>,
         delay: Option<String>,
-        arrivals: Option<Arrivals>,
+        arrivals: Option<RawArrivals>,
         max_requests_per_connection: Option<i64>,
+        max_connection_age: Option<String>,
+        max_concurrent_streams: Option<i64>,
+        idle: Option<String>,
     }
     Nothing {}
     RawDeletePods {

@@ -66,7 +66,7 @@ pub struct StatusRange {
 pub struct Lane {
     /// Which kind, and so its name.
     pub kind: LaneKind,
-    /// Slots a second.
+    /// Slots a second; not looked at in a closed loop.
     pub rate: f64,
     /// Kept connections (lanes that keep them).
     pub connections: u32,
@@ -77,6 +77,88 @@ pub struct Lane {
     pub arrivals: Arrivals,
     /// A kept connection is closed by the client after so many requests.
     pub max_requests_per_connection: Option<u32>,
+    /// How the rate is come to; without one it is there from the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Ramp>,
+    /// A kept connection is closed by the client once it is so old and carries no request.
+    #[serde(default, with = "human::optional", skip_serializing_if = "Option::is_none")]
+    pub max_connection_age: Option<Duration>,
+    /// A connection carries so many requests at once (lane `h2`; 1 for others).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub max_concurrent_streams: u32,
+    /// A kept connection carries its next request only when it has rested for so long (lane `idle`; zero for others).
+    #[serde(default, with = "human", skip_serializing_if = "Duration::is_zero")]
+    pub idle: Duration,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+impl Lane {
+    /// A lane of this kind at this rate, with what a scenario that states nothing else gives it.
+    #[must_use]
+    pub fn new(kind: LaneKind, rate: f64) -> Self {
+        let delay = if kind == LaneKind::Slow { Duration::from_secs(2) } else { Duration::ZERO };
+        let idle = if kind == LaneKind::Idle { Self::IDLE } else { Duration::ZERO };
+        let lane = Self {
+            kind,
+            rate,
+            connections: 1,
+            delay,
+            arrivals: Arrivals::Constant,
+            max_requests_per_connection: None,
+            ramp: None,
+            max_connection_age: None,
+            max_concurrent_streams: if kind == LaneKind::H2 { Self::STREAMS } else { 1 },
+            idle,
+        };
+        Self { connections: lane.usual_connections(), ..lane }
+    }
+
+    /// How long the connections of lane `idle` rest where nothing is stated: where some servers end theirs by default.
+    pub const IDLE: Duration = Duration::from_secs(5);
+    /// Requests at once on a connection of lane `h2` where nothing is stated.
+    pub const STREAMS: u32 = 10;
+    /// A lane may keep so many connections.
+    pub const MOST_CONNECTIONS: u32 = 10_000;
+
+    /// Connections that the lane's rate takes at once, by Little's law: full ones, and those that rest.
+    #[must_use]
+    pub fn connections_taken(&self) -> f64 {
+        self.rate * (self.delay + self.idle).as_secs_f64() / f64::from(self.max_concurrent_streams.max(1))
+    }
+
+    /// How many are kept where nothing is stated: a quarter more than are taken at once.
+    #[must_use]
+    pub fn usual_connections(&self) -> u32 {
+        let usual = match self.kind {
+            LaneKind::New => return 1,
+            LaneKind::Reused => 20,
+            LaneKind::Idle | LaneKind::Slow | LaneKind::Post => 10,
+            LaneKind::H2 => 4,
+        };
+        let enough = self.connections_taken() * 1.25;
+        (usual..Self::MOST_CONNECTIONS)
+            .find(|count| f64::from(*count) >= enough)
+            .unwrap_or(Self::MOST_CONNECTIONS)
+    }
+}
+
+/// A rate that changes linearly before it stays.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ramp {
+    /// Slots a second at the start.
+    pub from: f64,
+    /// How long until the lane's rate is reached.
+    #[serde(with = "human")]
+    pub over: Duration,
 }
 
 /// Kinds of lanes.
@@ -87,15 +169,20 @@ pub enum LaneKind {
     New,
     /// Kept connections, used in turn.
     Reused,
+    /// Kept connections, each used again only after it rested: the race between a server that closes what idles and a
+    /// client that uses it.
+    Idle,
     /// Requests in flight for seconds, on kept connections.
     Slow,
     /// POST with a body that must come back, on kept connections.
     Post,
+    /// HTTP/2, several requests at once on each connection.
+    H2,
 }
 
 impl LaneKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::New, Self::Reused, Self::Slow, Self::Post];
+    pub const ALL: [Self; 6] = [Self::New, Self::Reused, Self::Idle, Self::Slow, Self::Post, Self::H2];
 
     /// The name in scenarios and reports.
     #[must_use]
@@ -103,8 +190,10 @@ impl LaneKind {
         match self {
             Self::New => "new",
             Self::Reused => "reused",
+            Self::Idle => "idle",
             Self::Slow => "slow",
             Self::Post => "post",
+            Self::H2 => "h2",
         }
     }
 }
@@ -118,4 +207,7 @@ pub enum Arrivals {
     Constant,
     /// Exponentially distributed gaps.
     Poisson,
+    /// A closed loop: each of the lane's connections sends its next request when the last was answered. What a slow
+    /// answer holds back is never sent, so this finds how much a service can do, and not how it treats its users.
+    Closed,
 }

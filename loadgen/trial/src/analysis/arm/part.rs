@@ -16,7 +16,11 @@ impl Arm<'_> {
         report::Arm {
             name: self.plan.name.clone(),
             role: self.plan.role,
-            settings: serde_json::to_value(&self.plan.workload).unwrap_or_default(),
+            settings: if self.plan.has_workload() {
+                serde_json::to_value(&self.plan.workload).unwrap_or_default()
+            } else {
+                serde_json::Value::Null
+            },
             load: serde_json::to_value(&self.plan.load).unwrap_or_default(),
             disruption: serde_json::to_value(&self.plan.disruption).unwrap_or_default(),
             verdict: report::Verdict::Inconclusive,

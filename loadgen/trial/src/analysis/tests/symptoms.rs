@@ -66,7 +66,9 @@ fn late_for_want_of_an_endpoint_is_told_by_the_rules_or_by_the_slices() {
                 (record.class, record.stage, record.status) = (Class::None, Stage::Done, 200);
                 record.write_done = record.start + connecting_ms * 10_000;
                 record.first_byte = record.end;
-                flag.map(|flag| record.flags.set(flag));
+                if let Some(flag) = flag {
+                    record.flags.set(flag);
+                }
             })
             .failure()
     };

@@ -361,3 +361,29 @@ proptest! {
         prop_assert_eq!(planned.is_ok(), rate > 0.0 && rate <= 999_380.0);
     }
 }
+
+#[test]
+fn lane_idle_keeps_enough_connections_for_each_to_rest() {
+    let lane = |yaml: &str| plan(yaml, &Overrides::default()).arms[0].load.lanes[0].clone();
+    let usual = lane("load: {lanes: {idle: {rate: 40}}}");
+    assert_eq!((usual.kind, usual.idle, usual.connections), (LaneKind::Idle, Duration::from_secs(5), 250));
+    let stated = lane("load: {lanes: {idle: {rate: 1, idle: 61s, maxConnectionAge: 2m}}}");
+    assert_eq!((stated.idle, stated.connections), (Duration::from_secs(61), 77));
+    assert_eq!(stated.max_connection_age, Some(Duration::from_mins(2)));
+    let few = plan("load: {lanes: {idle: {rate: 40, connections: 20}}}", &Overrides::default());
+    let note = "lane idle has about 200 connections at rest at once, but keeps 20".to_owned();
+    assert!(few.notes.contains(&note), "{:?}", few.notes);
+}
+
+#[test]
+fn lane_h2_keeps_few_connections_with_several_streams() {
+    let of = |yaml: &str| plan(yaml, &Overrides::default());
+    let usual = of("load: {lanes: {h2: {rate: 300}}}").arms[0].load.lanes[0].clone();
+    let shape = (usual.kind, usual.connections, usual.max_concurrent_streams);
+    assert_eq!(shape, (LaneKind::H2, 4, 10));
+    let slow = of("load: {lanes: {h2: {rate: 300, delay: 1s, maxConcurrentStreams: 50}}}");
+    assert_eq!(slow.arms[0].load.lanes[0].connections, 8);
+    let few = of("load: {lanes: {h2: {rate: 300, delay: 1s, connections: 2}}}");
+    let note = "lane h2 fills about 30 connections of 10 requests, but keeps 2".to_owned();
+    assert!(few.notes.contains(&note), "{:?}", few.notes);
+}

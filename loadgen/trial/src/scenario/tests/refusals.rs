@@ -32,7 +32,7 @@ const FLAGS: &[Case] = &[
         "name: x",
         &["load.lanes.new.rat=1"],
         &[],
-        "--set load.lanes.new.rat=1: load.lanes.new: unknown key `rat`; allowed: rate, connections, delay, arrivals, maxRequestsPerConnection",
+        "--set load.lanes.new.rat=1: load.lanes.new: unknown key `rat`; allowed: rate, connections, delay, arrivals, maxRequestsPerConnection, maxConnectionAge, maxConcurrentStreams, idle",
     ),
     (
         "name: x",

@@ -1,0 +1,78 @@
+//! `stall serve`: a server for `scripts/stall`. `stall measure`: what the engine records of its standing still.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use testkit::{ServerProcess, Stall};
+
+/// A server that can be stopped, and what the engine says of that.
+#[derive(Debug, Parser)]
+#[command(name = "stall")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answers until standard input ends; prints its address.
+    Serve,
+    /// Measures.
+    Measure {
+        /// Requests a second, of each lane.
+        #[arg(long, default_value_t = 200.0)]
+        rate: f64,
+        /// How long the server stands still, in seconds.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// How long it is under load before, and after, in seconds.
+        #[arg(long, default_value_t = 3.0)]
+        around: f64,
+    },
+}
+
+fn main() -> ExitCode {
+    match work(&Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _told = writeln!(io::stderr(), "stall: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(command: &Command) -> Result<(), Box<dyn std::error::Error>> {
+    match *command {
+        Command::Serve => Ok(testkit::serve(|address| writeln!(io::stdout(), "{address}"))?),
+        Command::Measure { rate, seconds, around } => measure(rate, seconds, around),
+    }
+}
+
+fn measure(rate: f64, seconds: f64, around: f64) -> Result<(), Box<dyn std::error::Error>> {
+    let (lasts, around) = (Duration::try_from_secs_f64(seconds)?, Duration::try_from_secs_f64(around)?);
+    let stall = Stall { rate, lasts, late_over: Duration::from_millis(500), around };
+    let server = ServerProcess::start(&std::env::current_exe()?)?;
+    for (kind, records) in stall.measure(&server)?.lanes {
+        let mut latencies: Vec<u64> = records.iter().filter_map(trial::record::Record::latency_ns).collect();
+        latencies.sort_unstable();
+        let quantile = |per_mille: usize| -> Duration {
+            let at = (latencies.len() * per_mille / 1000).min(latencies.len().saturating_sub(1));
+            Duration::from_nanos(latencies.get(at).copied().unwrap_or(0))
+        };
+        let late = latencies.iter().filter(|nanos| Duration::from_nanos(**nanos) > stall.late_over).count();
+        writeln!(
+            io::stdout(),
+            "{}: {} requests, {late} later than {:?}; p50 {:.1?} p90 {:.1?} p99 {:.1?} max {:.1?}",
+            kind.as_str(),
+            records.len(),
+            stall.late_over,
+            quantile(500),
+            quantile(900),
+            quantile(990),
+            quantile(1000),
+        )?;
+    }
+    Ok(())
+}
