@@ -9,7 +9,9 @@
 //! * `ci`: what a CI is told without being asked
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -27,6 +29,25 @@ pub mod on_cluster;
 pub mod report;
 pub mod run;
 pub mod scenarios;
+
+/// A file of certificates is no larger.
+const CERTIFICATES_MAX: u64 = 1 << 20;
+
+/// The certificates in the file that `--cacert` names.
+fn authorities(path: Option<&Path>) -> Result<Option<String>, ExitCode> {
+    let Some(path) = path else { return Ok(None) };
+    let refuse = |problem: &dyn Display| Err(misuse(&format!("--cacert {}: {problem}", path.display())));
+    let mut pem = String::new();
+    let read = File::open(path).and_then(|file| file.take(CERTIFICATES_MAX + 1).read_to_string(&mut pem));
+    match read {
+        Err(error) => refuse(&error),
+        Ok(length) if length as u64 > CERTIFICATES_MAX => refuse(&"more than 1 MiB"),
+        Ok(_) => match engine::authorities(&pem) {
+            Err(error) => refuse(&error),
+            Ok(_) => Ok(Some(pem)),
+        },
+    }
+}
 
 /// Proves whether a Kubernetes rollout drops requests, and which grace settings avoid it.
 #[derive(Debug, Parser)]

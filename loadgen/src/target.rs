@@ -2,16 +2,20 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-/// Host and port of an `http://` URL.
+/// Host and port of an `http://` or `https://` URL.
 ///
 /// # Errors
 /// It is of another kind.
 pub(crate) fn authority(url: &str) -> Result<String, String> {
-    let rest = url.strip_prefix("http://").ok_or("only http:// is supported")?;
+    let (rest, port) = match url.split_once("://") {
+        Some(("http", rest)) => (rest, 80),
+        Some(("https", rest)) => (rest, 443),
+        _ => return Err("only http:// and https:// are supported".to_owned()),
+    };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    Ok(if has_port { host.to_owned() } else { format!("{host}:80") })
+    Ok(if has_port { host.to_owned() } else { format!("{host}:{port}") })
 }
 
 /// The address of a host and port.
@@ -35,7 +39,8 @@ mod tests {
         assert_eq!(authority("http://a.example/x?y#z").unwrap(), "a.example:80");
         assert_eq!(authority("http://me:secret@127.0.0.1:81/").unwrap(), "127.0.0.1:81");
         assert_eq!(authority("http://[::1]").unwrap(), "[::1]:80");
-        assert!(authority("https://a").unwrap_err().contains("http://"));
+        assert_eq!(authority("https://a").unwrap(), "a:443");
+        assert!(authority("ftp://a").unwrap_err().contains("http://"));
         assert_eq!(look_up("127.0.0.1:81").unwrap().port(), 81);
         assert!(look_up("no such name:80").unwrap_err().contains("does not resolve"));
     }

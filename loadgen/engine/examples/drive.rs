@@ -67,6 +67,7 @@ fn load(rate: Option<f64>, connections: u32) -> Load {
     };
     Load {
         target: Target::Service,
+        tls: None,
         request: Request {
             method: "GET".to_owned(),
             path: "/".to_owned(),

@@ -2,14 +2,15 @@
 //!
 //! * here: what all slots have in common, and HTTP/1
 //! * `multiplexed`: HTTP/2
+//! * `pooled`: a client that is not ours
 //! * `answer`: what an answer says
 
 mod answer;
 mod multiplexed;
+mod pooled;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use contract::headers;
@@ -25,24 +26,25 @@ use trial::settings::LaneKind;
 use crate::classify::{self, Echo, Ending, Seen};
 use crate::connection::{Connection, Destination};
 use crate::lane::{Lane, Seat};
-use crate::route::Pick;
+use crate::route::{Pick, syn_pause};
 use crate::stream::{Kept, Notes};
 use crate::worker::Worker;
 use answer::{BodyEcho, announces_close, is_unparsable, number, pod_state, says_its_end};
 use multiplexed::Stream;
-
-/// After the first, so many more SYNs follow a second apart, of which the last doubles the pause.
-const SYNS_EACH_SECOND: u32 = 5;
 
 /// The state of a slot's work. It outlives the work itself, which a timeout or an interrupt may cancel anywhere.
 pub(crate) struct Attempt {
     lane: Rc<Lane>,
     turn: u64,
     record: Cell<Record>,
+    /// A connection is established, and TLS is being agreed on.
+    securing: Cell<bool>,
     /// Of the connection in use; `None` while there is none.
     notes: RefCell<Option<Rc<Notes>>>,
     /// The stream of a shared connection, while there is one.
     stream: RefCell<Option<Stream>>,
+    /// What a client told that is not ours, while there is one.
+    told: Cell<Option<Seen>>,
     /// The connection after a complete answer.
     left: RefCell<Option<Left>>,
 }
@@ -67,8 +69,10 @@ impl Attempt {
             lane,
             turn,
             record: Cell::new(record),
+            securing: Cell::new(false),
             notes: RefCell::new(None),
             stream: RefCell::new(None),
+            told: Cell::new(None),
             left: RefCell::new(None),
         }
     }
@@ -77,6 +81,9 @@ impl Attempt {
     pub(crate) async fn exchange(&self, worker: &Worker) -> Ending {
         if self.lane.plan.settings.kind == LaneKind::H2 {
             return self.exchange_shared(worker).await;
+        }
+        if let Some(pool) = self.lane.pooled() {
+            return self.exchange_pooled(&pool, worker).await;
         }
         let (kept, mut seat) = self.lane.take(self.turn);
         if let Some(connection) = kept {
@@ -102,15 +109,19 @@ impl Attempt {
     pub(crate) fn finish(&self, ending: Ending, worker: &Worker) -> (Record, Option<Left>) {
         let now = worker.clock.now();
         let mut record = self.record.get();
-        let mut seen = Seen { head: record.status != 0, ..Seen::default() };
+        let (head, securing) = (record.status != 0, self.securing.get());
+        let mut seen = Seen { head, securing, ..Seen::default() };
         let mut end = now;
         if let Some(stream) = self.stream.take() {
             stream.observe(&mut record, &mut seen, &mut end, ending);
+        } else if let Some(told) = self.told.get() {
+            seen = told;
         } else if let Some(notes) = self.notes.borrow().as_deref() {
             seen.connected = true;
             seen.written = notes.written.get() > 0 && !notes.write_blocked.get();
             seen.first_byte = notes.first_read.get().is_some();
             seen.eof = notes.eof.get();
+            seen.not_tls = notes.not_tls.get();
             (seen.read_errno, seen.write_errno) = (notes.read_errno.get(), notes.write_errno.get());
             if let (Some(at), true, 0) = (notes.last_write.get(), seen.written, seen.write_errno) {
                 record.write_done = record.offset(at);
@@ -160,15 +171,13 @@ impl Attempt {
     async fn open(&self, worker: &Worker, seat: &Seat) -> Result<Connection, Ending> {
         let destination = self.destination(worker).await?;
         self.routed_to(destination);
-        Connection::open(&self.lane, seat.home, destination, worker.clock, || worker.next_connection())
-            .await
-            .map_err(Ending::NotConnected)
+        let number = || worker.next_connection();
+        Connection::open(&self.lane, seat.home, destination, worker.clock, &self.securing, number).await
     }
 
     /// Where the rules send the connection, once they send it anywhere.
     async fn destination(&self, worker: &Worker) -> Result<Destination, Ending> {
-        // The kernel sends a SYN that nobody answered again: each second at first, then after twice as long each time
-        // (`tcp_syn_linear_timeouts`, since Linux 6.5). Each meets the rules as they are by then.
+        // The kernel sends a SYN that nobody answered again. Each meets the rules as they are by then.
         for sent in 1_u32.. {
             match worker.pick() {
                 Pick::To { pod, address, fallback } => return Ok(Destination { pod, address, fallback }),
@@ -178,8 +187,7 @@ impl Attempt {
                 }
                 Pick::Unanswered => {
                     self.was_rejected();
-                    let pause = 1_u64 << sent.saturating_sub(SYNS_EACH_SECOND).min(6);
-                    sleep(Duration::from_secs(pause)).await;
+                    sleep(syn_pause(sent)).await;
                 }
                 Pick::Unreachable { pod, after } => {
                     self.update(|record| record.pod = pod);
@@ -257,14 +265,7 @@ impl Attempt {
         // hyper knows of answers that have no body at all (HEAD, 204, 304): these are over at once.
         let close_delimited = !body.is_end_stream() && !says_its_end(&head.headers);
         self.note_head(&head, worker);
-        self.update(|record| {
-            if announces_close(head.version, &head.headers) {
-                record.flags.set(Flags::CLOSE_ANNOUNCED);
-            }
-            if close_delimited {
-                record.flags.set(Flags::CLOSE_DELIMITED);
-            }
-        });
+        self.note_framing(&head, close_delimited);
         let mut echo = BodyEcho::of(sent);
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
@@ -283,6 +284,17 @@ impl Attempt {
             if record.pod.known().is_none() {
                 let name = head.headers.get(headers::POD).and_then(|name| name.to_str().ok());
                 record.pod = name.and_then(|name| worker.pod_named(name)).unwrap_or(record.pod);
+            }
+        });
+    }
+
+    fn note_framing(&self, head: &Parts, close_delimited: bool) {
+        self.update(|record| {
+            if announces_close(head.version, &head.headers) {
+                record.flags.set(Flags::CLOSE_ANNOUNCED);
+            }
+            if close_delimited {
+                record.flags.set(Flags::CLOSE_DELIMITED);
             }
         });
     }

@@ -13,6 +13,8 @@ pub(crate) enum Ending {
     Answered(Class),
     /// No connection: the operating system's error number.
     NotConnected(i32),
+    /// A connection, but no TLS on it: an error number that says why, 0 for the peer's FIN.
+    NotSecured(i32),
     /// The answer is not HTTP.
     Unparsable,
     /// The connection ended first; what was seen says how.
@@ -36,6 +38,10 @@ pub(crate) enum Ending {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent observations, each of which was made or not")]
 pub(crate) struct Seen {
+    /// TLS was being agreed on.
+    pub(crate) securing: bool,
+    /// What came later was not TLS, or broken.
+    pub(crate) not_tls: bool,
     /// The connection was established.
     pub(crate) connected: bool,
     /// The kernel took the whole request.
@@ -69,6 +75,14 @@ pub(crate) fn judge(ending: Ending, seen: &Seen) -> Judgement {
     match ending {
         Ending::Answered(class) => Judgement { stage: Stage::Done, ..plain(class) },
         Ending::NotConnected(errno) => not_connected(errno),
+        Ending::NotSecured(errno) => {
+            Judgement { stage: Stage::Tls, os_code: os_code(errno), ..plain(Class::Tls) }
+        }
+        Ending::TimedOut if stage == Stage::Tls => {
+            Judgement { os_code: os_code(Errno::ETIMEDOUT as i32), ..plain(Class::Tls) }
+        }
+        // HTTP was not even reached.
+        Ending::Unparsable if seen.not_tls => cut(seen, stage),
         Ending::Unparsable => plain(Class::BodyCorrupt),
         Ending::Interrupted => plain(Class::Interrupted),
         Ending::TimedOut => plain(match stage {
@@ -91,7 +105,9 @@ pub(crate) fn judge(ending: Ending, seen: &Seen) -> Judgement {
 
 impl Seen {
     fn stage(&self) -> Stage {
-        if !self.connected {
+        if self.securing {
+            Stage::Tls
+        } else if !self.connected {
             Stage::Connect
         } else if self.first_byte {
             Stage::Body
@@ -119,9 +135,12 @@ fn not_connected(errno: i32) -> Judgement {
     Judgement { class, stage, os_code: os_code(errno), truncated: false, unprocessed: false }
 }
 
+/// The connection ended first.
 fn cut(seen: &Seen, stage: Stage) -> Judgement {
     let read = Errno::from_raw(seen.read_errno);
-    let (class, errno) = if seen.first_byte {
+    let (class, errno) = if seen.not_tls && seen.read_errno == 0 {
+        (Class::Tls, Errno::EPROTO as i32)
+    } else if seen.first_byte {
         match read {
             Errno::ETIMEDOUT => (Class::BodyTimeout, seen.read_errno),
             _ if seen.read_errno != 0 => (Class::BodyReset, seen.read_errno),

@@ -1,5 +1,6 @@
 //! One connection: hyper's HTTP/1 client over a stream that takes notes. Nothing here sends anything twice.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,14 +13,17 @@ use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 use trial::id::PodId;
 use trial::time::Stamp;
 
+use crate::classify::Ending;
 use crate::lane::Lane;
 use crate::pool::{Home, Numbered};
+use crate::secure::SecureStream;
 use crate::stream::{Notes, NotingStream};
 
 /// A peer that was asked to close has this long to do it, so that it and not we holds `TIME_WAIT`: at a connection
@@ -42,12 +46,55 @@ impl Destination {
     }
 }
 
-/// Connects. On failure gives the operating system's error number.
-pub(crate) async fn dial(destination: Destination, notes: &Rc<Notes>) -> Result<NotingStream, i32> {
+/// A stream to an HTTP server.
+pub(crate) enum Wire {
+    Plain(NotingStream),
+    Secure(Box<SecureStream>),
+}
+
+/// Connects, and secures the connection if the lane's are secured. `securing` is true meanwhile.
+pub(crate) async fn dial(
+    lane: &Lane,
+    destination: Destination,
+    notes: &Rc<Notes>,
+    securing: &Cell<bool>,
+) -> Result<Wire, Ending> {
+    let tcp = connect(destination, notes).await.map_err(Ending::NotConnected)?;
+    let Some(security) = &lane.plan.security else { return Ok(Wire::Plain(tcp)) };
+    securing.set(true);
+    let secured = security.handshake(tcp, destination, notes).await.map_err(Ending::NotSecured);
+    securing.set(false);
+    secured.map(|stream| Wire::Secure(Box::new(stream)))
+}
+
+/// On failure gives the operating system's error number.
+async fn connect(destination: Destination, notes: &Rc<Notes>) -> Result<NotingStream, i32> {
     let errno = |error: io::Error| error.raw_os_error().unwrap_or(Errno::EIO as i32);
     let tcp = TcpStream::connect(destination.address).await.map_err(errno)?;
     tcp.set_nodelay(true).map_err(errno)?;
     Ok(NotingStream::new(tcp, Rc::clone(notes)))
+}
+
+/// Begins to speak HTTP/1, in a task of the connection's own.
+async fn begin<T>(
+    stream: T,
+    lane: &Rc<Lane>,
+    home: Home,
+    number: u32,
+) -> Result<(SendRequest<Full<Bytes>>, JoinHandle<()>), Ending>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    // A handshake of HTTP/1 exchanges nothing, so it cannot fail for the network's reasons.
+    let (sender, driver) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|_| Ending::NotConnected(Errno::EIO as i32))?;
+    let owner = Rc::clone(lane);
+    let task = spawn_local(async move {
+        // What went wrong is in the notes; hyper's words for it are not needed.
+        let _outcome = driver.await;
+        owner.connection_ended(home, number);
+    });
+    Ok((sender, task))
 }
 
 /// An established connection. Dropping it closes it at once, whatever is under way.
@@ -66,25 +113,22 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects. On failure gives the operating system's error number.
+    /// Connects. On failure says how the slot's work ended. `securing`: see [`dial`].
     pub(crate) async fn open(
         lane: &Rc<Lane>,
         home: Home,
         destination: Destination,
         clock: Clock,
+        securing: &Cell<bool>,
         number: impl FnOnce() -> u32,
-    ) -> Result<Self, i32> {
-        let notes = Notes::new(clock);
-        let io = TokioIo::new(dial(destination, &notes).await?);
-        // A handshake of HTTP/1 exchanges nothing, so it cannot fail for the network's reasons.
-        let (sender, driver) = http1::handshake(io).await.map_err(|_| Errno::EIO as i32)?;
+    ) -> Result<Self, Ending> {
+        let notes = Notes::new(clock, lane.plan.security.is_some());
+        let wire = dial(lane, destination, &notes, securing).await?;
         let number = number();
-        let owner = Rc::clone(lane);
-        let task = spawn_local(async move {
-            // What went wrong is in the notes; hyper's words for it are not needed.
-            let _outcome = driver.await;
-            owner.connection_ended(home, number);
-        });
+        let (sender, task) = match wire {
+            Wire::Plain(stream) => begin(stream, lane, home, number).await?,
+            Wire::Secure(stream) => begin(*stream, lane, home, number).await?,
+        };
         lane.opened.set(lane.opened.get() + 1);
         let host = destination.host();
         Ok(Self { number, destination, host, sender, notes, opened: clock.now(), used: 0, task })

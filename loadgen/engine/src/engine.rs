@@ -25,6 +25,7 @@ use crate::pacer::{self, Agenda, Control};
 use crate::progress::{Counters, Progress};
 use crate::request::Template;
 use crate::route::Route;
+use crate::secure::Security;
 use crate::sink::Sink;
 use crate::timer::Timer;
 use crate::worker::Worker;
@@ -185,15 +186,17 @@ impl Drop for Engine {
 
 fn plan(load: &Load) -> Result<Vec<LanePlan>, EngineError> {
     let count = load.lanes.len();
+    let security = Security::of(load)?;
     let lanes = load.lanes.iter().enumerate().map(|(index, lane)| {
         if lane.arrivals != Arrivals::Closed && !(lane.rate.is_finite() && lane.rate > 0.0) {
             return Err(EngineError::Rate { lane: lane.kind.as_str(), rate: lane.rate });
         }
         Ok(LanePlan {
             id: LaneId(u8::try_from(index).map_err(|_| EngineError::Lanes { count })?),
-            template: Template::new(&load.request, lane, &load.target)?,
+            template: Template::new(&load.request, lane, &load.target, security.is_some())?,
             expected: load.request.expect_status,
             timeout: load.timeout,
+            security: security.as_ref().map(|lanes| lanes[index].clone()),
             settings: lane.clone(),
         })
     });
@@ -223,6 +226,10 @@ fn drive(
     let schedules: Vec<_> = plans.iter().map(|plan| schedule(plan, plans.len(), random.u64(..))).collect();
     let mut agenda = Agenda::new(config.start, schedules);
     let sink = RefCell::new(Sink::new(records, plans.len()));
+    let lanes = plans
+        .into_iter()
+        .map(|plan| Lane::new(plan, config.clock, &config.route, random.u64(..)))
+        .collect::<Result<_, _>>()?;
     let worker = Rc::new(Worker {
         clock: config.clock,
         node: config.node,
@@ -231,7 +238,7 @@ fn drive(
         max_lag: config.max_lag,
         route: config.route,
         random: RefCell::new(random),
-        lanes: plans.into_iter().map(|plan| Lane::new(plan, config.clock)).collect(),
+        lanes,
         counters,
         sink,
         connections: Cell::new(0),

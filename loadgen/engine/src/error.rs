@@ -41,6 +41,24 @@ pub enum EngineError {
         /// As given.
         count: usize,
     },
+    /// Whom certificates are to be signed by.
+    #[error("the certificates of the authority: {reason}")]
+    Authority {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A name that no certificate can carry.
+    #[error("`{value}` is no name that a certificate could carry")]
+    ServerName {
+        /// As given.
+        value: String,
+    },
+    /// The client of lane `pooled`.
+    #[error("the client of lane pooled: {reason}")]
+    Client {
+        /// In its own words.
+        reason: String,
+    },
     /// No thread for the engine.
     #[error("the engine's thread did not start")]
     Thread(#[source] io::Error),

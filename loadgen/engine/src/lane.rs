@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
@@ -10,9 +11,13 @@ use trial::settings::{Lane as LaneSettings, LaneKind, StatusRange};
 use trial::time::Stamp;
 
 use crate::connection::Connection;
+use crate::error::EngineError;
 use crate::multiplexed::Multiplexed;
 use crate::pool::{Home, Pool, Rested};
+use crate::pooled::Pooled;
 use crate::request::Template;
+use crate::route::Route;
+use crate::secure::Security;
 use crate::shared::{Shared, Shares};
 
 /// Built on the caller's thread, so that what is invalid is refused before anything runs.
@@ -23,6 +28,8 @@ pub(crate) struct LanePlan {
     pub(crate) template: Template,
     pub(crate) expected: StatusRange,
     pub(crate) timeout: Duration,
+    /// `None` for plain HTTP.
+    pub(crate) security: Option<Security>,
 }
 
 /// A lane at work, on the engine's thread.
@@ -45,25 +52,47 @@ enum Kept {
     AtRest(Rested<Connection>),
     /// Several requests at once on each.
     Together(Shared<Multiplexed>),
+    /// By a client that is not ours.
+    Elsewhere(Pooled),
 }
 
 impl Lane {
-    pub(crate) fn new(plan: LanePlan, clock: Clock) -> Rc<Self> {
+    /// `route` and `seed`: of a client that picks by itself.
+    pub(crate) fn new(
+        plan: LanePlan,
+        clock: Clock,
+        route: &Arc<dyn Route>,
+        seed: u64,
+    ) -> Result<Rc<Self>, EngineError> {
         let count = usize::try_from(plan.settings.connections).unwrap_or(usize::MAX);
         let kept = match plan.settings.kind {
             LaneKind::New => Kept::Never,
             LaneKind::Idle => Kept::AtRest(Rested::new(plan.settings.idle, count)),
             LaneKind::Reused | LaneKind::Slow | LaneKind::Post => Kept::InTurn(Pool::new(count)),
             LaneKind::H2 => Kept::Together(Shared::new(count)),
+            LaneKind::Pooled => Kept::Elsewhere(Pooled::new(Arc::clone(route), count, seed)?),
         };
-        Rc::new(Self {
+        Ok(Rc::new(Self {
             plan,
             clock,
             kept: RefCell::new(kept),
             scheduled: Cell::new(0),
             opened: Cell::new(0),
             idle_closes: Cell::new(0),
-        })
+        }))
+    }
+
+    /// The client that does this lane's work, if it is not ours.
+    pub(crate) fn pooled(&self) -> Option<Pooled> {
+        match &*self.kept.borrow() {
+            Kept::Elsewhere(pooled) => Some(pooled.clone()),
+            _ => None,
+        }
+    }
+
+    /// Connections established; by a client that is not ours, connections that it tried to.
+    pub(crate) fn connections_opened(&self) -> u64 {
+        self.opened.get() + self.pooled().map_or(0, |pooled| pooled.asked())
     }
 
     /// How long a request may take.
@@ -80,7 +109,7 @@ impl Lane {
     pub(crate) fn take(self: &Rc<Self>, turn: u64) -> (Option<Connection>, Seat) {
         let now = self.clock.now();
         let (connection, home) = match &mut *self.kept.borrow_mut() {
-            Kept::Never | Kept::Together(_) => (None, None),
+            Kept::Never | Kept::Together(_) | Kept::Elsewhere(_) => (None, None),
             // An aged one is closed as it is dropped, and the slot opens its successor.
             Kept::InTurn(pool) => {
                 let (connection, home) = pool.take(turn);
@@ -103,7 +132,7 @@ impl Lane {
                 Shares::Use(connection) => return Ok(connection),
                 Shares::Open(home) => home,
             },
-            Kept::Never | Kept::InTurn(_) | Kept::AtRest(_) => None,
+            Kept::Never | Kept::InTurn(_) | Kept::AtRest(_) | Kept::Elsewhere(_) => None,
         };
         Err(SharedSeat { lane: Rc::clone(self), home })
     }
@@ -117,7 +146,7 @@ impl Lane {
     pub(crate) fn shared_ended(&self, number: u32) {
         let gone = match &mut *self.kept.borrow_mut() {
             Kept::Together(pool) => pool.closed(number),
-            Kept::Never | Kept::InTurn(_) | Kept::AtRest(_) => None,
+            Kept::Never | Kept::InTurn(_) | Kept::AtRest(_) | Kept::Elsewhere(_) => None,
         };
         // Its drop is none of the pool's business, which is free again.
         drop(gone);
@@ -132,7 +161,7 @@ impl Lane {
     /// The connection's task ended. If the connection was idle, that was the peer's close, and is counted.
     pub(crate) fn connection_ended(&self, home: Home, number: u32) {
         let closed = match &mut *self.kept.borrow_mut() {
-            Kept::Never | Kept::Together(_) => None,
+            Kept::Never | Kept::Together(_) | Kept::Elsewhere(_) => None,
             Kept::InTurn(pool) => pool.closed(home, number),
             Kept::AtRest(rested) => rested.closed(number),
         };
@@ -182,7 +211,7 @@ impl Seat {
     pub(crate) fn keep(mut self, connection: Connection) {
         if let Some(lane) = self.lane.take() {
             let surplus = match &mut *lane.kept.borrow_mut() {
-                Kept::Never | Kept::Together(_) => Some(connection),
+                Kept::Never | Kept::Together(_) | Kept::Elsewhere(_) => Some(connection),
                 Kept::InTurn(pool) => pool.put(self.home, connection),
                 Kept::AtRest(rested) => rested.put(lane.clock.now(), connection),
             };

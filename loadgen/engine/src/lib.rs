@@ -10,12 +10,14 @@
 //! * `attempt`: the work on one slot, to its one record
 //! * `lane`, `pool`, `request`: kept connections, used in turn, and what is sent on them
 //! * `connection`, `stream`: hyper's client over a stream that notes what the kernel said
+//! * `secure`: TLS between the two
 //! * `multiplexed`, `shared`, `frames`: the same for HTTP/2, by stream
+//! * `pooled`: an ordinary client beside ours, which may send again
 //! * `classify`: pure; from those notes to the classes of a record
 //! * `sink`, `progress`: records out, without ever waiting; counters for a live line
 //!
 //! Invariants: for each lane, slots scheduled = records handed over + rows counted as overflowed. A request of which a
-//! byte was written, or was tried to be written, is never sent again. Nothing waits for a free connection.
+//! byte was written, or was tried to be written, is never sent again (but by lane `pooled`). Nothing waits for a free connection.
 
 mod attempt;
 mod classify;
@@ -28,9 +30,11 @@ mod lane;
 mod multiplexed;
 mod pacer;
 mod pool;
+mod pooled;
 mod progress;
 mod request;
 mod route;
+mod secure;
 mod shared;
 mod sink;
 mod stream;
@@ -41,3 +45,4 @@ pub use engine::{Engine, EngineConfig, LaneSummary, Summary};
 pub use error::EngineError;
 pub use progress::Progress;
 pub use route::{Direct, Named, Pick, Route};
+pub use secure::authorities;

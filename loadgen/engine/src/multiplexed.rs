@@ -11,13 +11,15 @@ use clock::Clock;
 use h2::client::{Builder, SendRequest};
 use http::HeaderValue;
 use nix::errno::Errno;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 use trial::id::PodId;
 use trial::time::Stamp;
 
-use crate::connection::{Destination, dial};
+use crate::classify::Ending;
+use crate::connection::{Destination, Wire, dial};
 use crate::frames::{FrameStream, Frames};
 use crate::lane::Lane;
 use crate::pool::Numbered;
@@ -62,28 +64,23 @@ struct State {
 }
 
 impl Multiplexed {
-    /// Connects. On failure gives the operating system's error number.
+    /// Connects. On failure says how the slot's work ended. `securing`: see [`dial`].
     pub(crate) async fn open(
         lane: &Rc<Lane>,
         destination: Destination,
         clock: Clock,
+        securing: &Cell<bool>,
         number: impl FnOnce() -> u32,
-    ) -> Result<Rc<Self>, i32> {
-        let notes = Notes::new(clock);
-        let tcp = dial(destination, &notes).await?;
+    ) -> Result<Rc<Self>, Ending> {
+        let notes = Notes::new(clock, lane.plan.security.is_some());
+        let wire = dial(lane, destination, &notes, securing).await?;
         let frames = Frames::new(clock);
-        let io = FrameStream::new(tcp, Rc::clone(&notes), Rc::clone(&frames));
-        // Like that of HTTP/1, this handshake waits for nothing: the preface goes out with the first request.
-        let (sender, driver) = Builder::new()
-            .enable_push(false)
-            .initial_window_size(WINDOW / 8)
-            .initial_connection_window_size(WINDOW)
-            .handshake(io)
-            .await
-            .map_err(|_| Errno::EIO as i32)?;
         let (number, shared) = (number(), Rc::<State>::default());
-        let task =
-            spawn_local(drive(driver, Rc::clone(lane), Rc::clone(&shared), Rc::clone(&frames), number));
+        let own = Own { notes: &notes, lane, shared: &shared, frames: &frames, number };
+        let (sender, task) = match wire {
+            Wire::Plain(stream) => own.begin(stream).await?,
+            Wire::Secure(stream) => own.begin(*stream).await?,
+        };
         lane.opened.set(lane.opened.get() + 1);
         let host = destination.host();
         let (pod, used, lane) = (Cell::new(destination.pod), Cell::new(0), Rc::clone(lane));
@@ -114,6 +111,35 @@ impl Multiplexed {
         if !self.shared.end_counted.replace(true) && self.frames.goaway().is_none() {
             self.lane.count_idle_close();
         }
+    }
+}
+
+/// What a connection's own task is about.
+struct Own<'a> {
+    notes: &'a Rc<Notes>,
+    lane: &'a Rc<Lane>,
+    shared: &'a Rc<State>,
+    frames: &'a Rc<Frames>,
+    number: u32,
+}
+
+impl Own<'_> {
+    /// Begins to speak HTTP/2, in that task.
+    async fn begin<T>(&self, stream: T) -> Result<(SendRequest<Bytes>, JoinHandle<()>), Ending>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let io = FrameStream::new(stream, Rc::clone(self.notes), Rc::clone(self.frames));
+        // Like that of HTTP/1, this handshake waits for nothing: the preface goes out with the first request.
+        let (sender, driver) = Builder::new()
+            .enable_push(false)
+            .initial_window_size(WINDOW / 8)
+            .initial_connection_window_size(WINDOW)
+            .handshake(io)
+            .await
+            .map_err(|_| Ending::NotConnected(Errno::EIO as i32))?;
+        let (lane, shared, frames) = (Rc::clone(self.lane), Rc::clone(self.shared), Rc::clone(self.frames));
+        Ok((sender, spawn_local(drive(driver, lane, shared, frames, self.number))))
     }
 }
 

@@ -25,6 +25,41 @@ pub(crate) struct Pool<C> {
     places: Vec<Place<C>>,
     extras: VecDeque<C>,
     idle_places: usize,
+    extras_out: Peak,
+}
+
+/// The most extras that were out at once, lately. Lately is counted in slots, since only they ask.
+#[derive(Debug, Default)]
+struct Peak {
+    now: usize,
+    most: usize,
+    most_before: usize,
+    slots: u32,
+}
+
+impl Peak {
+    /// Slots until what was is forgotten: this many, and at most twice as many.
+    const SLOTS: u32 = 8192;
+
+    fn slot(&mut self) {
+        self.slots += 1;
+        if self.slots == Self::SLOTS {
+            (self.slots, self.most_before, self.most) = (0, self.most, self.now);
+        }
+    }
+
+    fn out(&mut self) {
+        self.now += 1;
+        self.most = self.most.max(self.now);
+    }
+
+    fn back(&mut self) {
+        self.now = self.now.saturating_sub(1);
+    }
+
+    fn lately(&self) -> usize {
+        self.most.max(self.most_before)
+    }
 }
 
 #[derive(Debug)]
@@ -37,12 +72,13 @@ enum Place<C> {
 impl<C: Numbered> Pool<C> {
     pub(crate) fn new(places: usize) -> Self {
         let places = (0..places.max(1)).map(|_| Place::Empty).collect();
-        Self { places, extras: VecDeque::new(), idle_places: 0 }
+        Self { places, extras: VecDeque::new(), idle_places: 0, extras_out: Peak::default() }
     }
 
     /// A connection for the slot, or none if one is to be opened; and the home that it has, or will have.
     /// The home must be given back with [`Pool::put`] or [`Pool::vacate`].
     pub(crate) fn take(&mut self, slot: u64) -> (Option<C>, Home) {
+        self.extras_out.slot();
         let count = self.places.len();
         let own = usize::try_from(slot % count as u64).unwrap_or(0);
         // Extras have their turns as well: one that lay idle for good would hold up the drain of the server it leads to,
@@ -52,6 +88,7 @@ impl<C: Numbered> Pool<C> {
             return (self.occupy(own), Some(own));
         }
         if let Some(extra) = self.extras.pop_front() {
+            self.extras_out.out();
             return (Some(extra), None);
         }
         if self.idle_places > 0 {
@@ -60,6 +97,7 @@ impl<C: Numbered> Pool<C> {
                 return (self.occupy(other), Some(other));
             }
         }
+        self.extras_out.out();
         (None, None)
     }
 
@@ -68,18 +106,24 @@ impl<C: Numbered> Pool<C> {
         if let Some(place) = home {
             self.places[place] = Place::Idle(connection);
             self.idle_places += 1;
-        } else if self.idle_places + self.extras.len() < 2 * self.places.len() {
-            self.extras.push_back(connection);
-        } else {
+            return None;
+        }
+        self.extras_out.back();
+        // A client that stood still for a moment is asked for all that came due meanwhile at once. If it closed what that
+        // took each time, it would soon hold every port in TIME_WAIT.
+        let most = self.places.len() + self.places.len().max(self.extras_out.lately());
+        if self.idle_places + self.extras.len() >= most {
             return Some(connection);
         }
+        self.extras.push_back(connection);
         None
     }
 
     /// The slot is done and its connection gone.
     pub(crate) fn vacate(&mut self, home: Home) {
-        if let Some(place) = home {
-            self.places[place] = Place::Empty;
+        match home {
+            Some(place) => self.places[place] = Place::Empty,
+            None => self.extras_out.back(),
         }
     }
 
@@ -224,6 +268,36 @@ mod tests {
         pool.put(Some(0), 1);
         let kept = (2..10).filter(|number| pool.put(None, *number).is_none()).count();
         assert_eq!(kept, 3);
+    }
+
+    #[test]
+    fn what_a_burst_took_is_kept_for_the_next_and_later_let_go() {
+        let mut pool = Pool::new(2);
+        let (mut opened, mut slots) = (0, 0..);
+        let mut burst = |pool: &mut Pool<u32>, size: usize| {
+            let taken: Vec<_> = slots.by_ref().take(size).map(|slot| pool.take(slot)).collect();
+            let mut closed = 0;
+            for (connection, home) in taken {
+                let connection = connection.unwrap_or_else(|| {
+                    opened += 1;
+                    opened
+                });
+                closed += usize::from(pool.put(home, connection).is_some());
+            }
+            (opened, closed)
+        };
+        let (first, closed) = burst(&mut pool, 50);
+        assert_eq!((first, closed), (50, 0));
+        for _ in 0..10 {
+            let (opened, _) = burst(&mut pool, 50);
+            assert_eq!(opened, first);
+        }
+        for _ in 0..2 * Peak::SLOTS {
+            burst(&mut pool, 1);
+        }
+        burst(&mut pool, 5);
+        let kept = (0..20).filter(|slot| pool.take(*slot).0.is_some()).count();
+        assert!(kept <= 6, "{kept} of a burst long ago");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use contract::headers;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use http_body_util::Full;
 use trial::settings::{Lane, LaneKind, Request as RequestSettings, Target};
@@ -17,6 +17,8 @@ pub(crate) struct Template {
     uri: Uri,
     headers: HeaderMap,
     body: Body,
+    /// Where HTTP/2 says it.
+    scheme: Scheme,
 }
 
 #[derive(Debug)]
@@ -29,7 +31,12 @@ enum Body {
 
 impl Template {
     /// Validates what the user gave.
-    pub(crate) fn new(settings: &RequestSettings, lane: &Lane, target: &Target) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        settings: &RequestSettings,
+        lane: &Lane,
+        target: &Target,
+        secure: bool,
+    ) -> Result<Self, EngineError> {
         let method = match lane.kind {
             LaneKind::Post => Method::POST,
             _ => Method::from_bytes(settings.method.as_bytes())
@@ -47,7 +54,8 @@ impl Template {
         if let (Some(host), false) = (host_of(target), headers.contains_key(HOST)) {
             headers.insert(HOST, host);
         }
-        let this = Self { method, uri: Uri::from(path), headers, body };
+        let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
+        let this = Self { method, uri: Uri::from(path), headers, body, scheme };
         if lane.kind == LaneKind::H2 && this.build_h2(0, &HeaderValue::from_static("localhost")).is_err() {
             return Err(EngineError::Header { name: "host".to_owned(), reason: "not a host and port" });
         }
@@ -64,8 +72,11 @@ impl Template {
         let (mut head, _) = request.into_parts();
         let authority = head.headers.remove(HOST).unwrap_or_else(|| host.clone());
         let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        head.uri =
-            Uri::builder().scheme("http").authority(authority.as_bytes()).path_and_query(path).build()?;
+        head.uri = Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(authority.as_bytes())
+            .path_and_query(path)
+            .build()?;
         head.version = Version::HTTP_2;
         if !body.is_empty() {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -156,7 +167,7 @@ mod tests {
 
     fn build(settings: &RequestSettings, kind: LaneKind, delay: Duration) -> Request<Full<Bytes>> {
         let host = HeaderValue::from_static("127.0.0.1:80");
-        Template::new(settings, &lane(kind, delay), &Target::Service).expect("valid").build(7, &host).0
+        Template::new(settings, &lane(kind, delay), &Target::Service, false).expect("valid").build(7, &host).0
     }
 
     #[test]
@@ -172,8 +183,8 @@ mod tests {
         assert_eq!(slow.headers()[headers::DELAY_MS], "2500");
         assert!(!slow.headers().contains_key("connection"));
 
-        let post =
-            Template::new(&plain, &lane(LaneKind::Post, Duration::ZERO), &Target::Service).expect("valid");
+        let post = Template::new(&plain, &lane(LaneKind::Post, Duration::ZERO), &Target::Service, false)
+            .expect("valid");
         let (request, body) = post.build(7, &HeaderValue::from_static("h"));
         assert_eq!((request.method(), body.as_ref()), (&Method::POST, b"drainproof slot 7\n".as_ref()));
     }
@@ -183,10 +194,10 @@ mod tests {
         let target = Target::Url("http://me:secret@shop.example:8080".to_owned());
         let lane = lane(LaneKind::Reused, Duration::ZERO);
         let host = HeaderValue::from_static("127.0.0.1:80");
-        let built = Template::new(&settings(&[]), &lane, &target).expect("valid").build(7, &host).0;
+        let built = Template::new(&settings(&[]), &lane, &target, false).expect("valid").build(7, &host).0;
         assert_eq!(built.headers()["host"], "shop.example:8080");
         let given = settings(&[("Host", "other.example")]);
-        let built = Template::new(&given, &lane, &target).expect("valid").build(7, &host).0;
+        let built = Template::new(&given, &lane, &target, false).expect("valid").build(7, &host).0;
         assert_eq!(built.headers()["host"], "other.example");
     }
 
@@ -200,7 +211,7 @@ mod tests {
     fn what_is_not_http_is_refused_before_the_run() {
         let reused = lane(LaneKind::Reused, Duration::ZERO);
         let error = |settings: &RequestSettings| {
-            Template::new(settings, &reused, &Target::Service).expect_err("invalid").to_string()
+            Template::new(settings, &reused, &Target::Service, false).expect_err("invalid").to_string()
         };
         assert_eq!(error(&settings(&[("a b", "c")])), "header `a b` cannot be sent: not a header name");
         assert_eq!(error(&settings(&[("a", "c\n")])), "header `a` cannot be sent: not a header value");

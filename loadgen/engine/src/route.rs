@@ -5,6 +5,15 @@ use std::time::Duration;
 
 use trial::id::PodId;
 
+/// After the first, so many more SYNs follow a second apart, of which the last doubles the pause.
+const SYNS_EACH_SECOND: u32 = 5;
+
+/// How long the kernel waits before it sends a SYN that nobody answered again, after so many: each second at first, then
+/// after twice as long each time (`tcp_syn_linear_timeouts`, since Linux 6.5).
+pub(crate) fn syn_pause(sent: u32) -> Duration {
+    Duration::from_secs(1 << sent.saturating_sub(SYNS_EACH_SECOND).min(6))
+}
+
 /// Decides where a new connection goes, as the rules of a node do: consulted once for each connection, at the time
 /// it is opened, and never again while it lives.
 pub trait Route: Send + Sync + 'static {

@@ -22,8 +22,12 @@ pub(crate) struct Notes {
     clock: Clock,
     /// The next write is the first of a request on a kept connection: look before writing.
     look_first: Cell<bool>,
-    /// The peer may send unasked (HTTP/2, TLS): only its end makes the connection stale.
+    /// The peer may send unasked (HTTP/2): only its end makes the connection stale.
     unasked_is_fine: Cell<bool>,
+    /// TLS lies between: what belongs to a request or an answer is noted above it.
+    under_tls: bool,
+    /// What came was not TLS, or not what it should have been.
+    pub(crate) not_tls: Cell<bool>,
     /// On shutdown, wait for the peer's FIN, so that the peer holds `TIME_WAIT`.
     let_peer_close: Cell<bool>,
     /// The kept connection was found closed before a byte of the request was written.
@@ -51,9 +55,11 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    pub(crate) fn new(clock: Clock) -> Rc<Self> {
+    pub(crate) fn new(clock: Clock, under_tls: bool) -> Rc<Self> {
         Rc::new(Self {
             clock,
+            under_tls,
+            not_tls: Cell::new(false),
             look_first: Cell::new(false),
             unasked_is_fine: Cell::new(false),
             let_peer_close: Cell::new(false),
@@ -92,20 +98,46 @@ impl Notes {
         self.let_peer_close.set(true);
     }
 
+    /// True once after a request began on a kept connection, which is to be looked at first.
+    pub(crate) fn takes_a_look(&self) -> bool {
+        self.look_first.replace(false)
+    }
+
+    /// The peer may send unasked.
+    pub(crate) fn takes_unasked(&self) -> bool {
+        self.unasked_is_fine.get()
+    }
+
     fn note_read(&self, bytes: usize) {
         if bytes == 0 {
-            if !self.eof.replace(true) {
-                self.eof_at.set(Some(self.clock.now()));
-            }
-            self.note_closed();
-        } else {
-            let now = self.clock.now();
-            // What arrives before the request is no part of its answer.
-            if self.written.get() > 0 && self.first_read.get().is_none() {
-                self.first_read.set(Some(now));
-            }
-            self.last_read.set(Some(now));
+            self.note_end();
+        } else if !self.under_tls {
+            self.note_answer(bytes);
         }
+    }
+
+    /// The peer's FIN, or what stands for it under TLS.
+    pub(crate) fn note_end(&self) {
+        if !self.eof.replace(true) {
+            self.eof_at.set(Some(self.clock.now()));
+        }
+        self.note_closed();
+    }
+
+    /// So many bytes of an answer were read.
+    pub(crate) fn note_answer(&self, bytes: usize) {
+        debug_assert!(bytes > 0, "an end is no answer");
+        let now = self.clock.now();
+        // What arrives before the request is no part of its answer.
+        if self.written.get() > 0 && self.first_read.get().is_none() {
+            self.first_read.set(Some(now));
+        }
+        self.last_read.set(Some(now));
+    }
+
+    /// So many bytes of a request were taken.
+    pub(crate) fn note_taken(&self, bytes: usize) {
+        self.written.set(self.written.get() + bytes as u64);
     }
 
     fn note_read_error(&self, error: &io::Error) {
@@ -122,16 +154,30 @@ impl Notes {
     /// What was seen first is why the connection ended: hyper goes on writing after a read that told of the peer's RST
     /// or FIN, and that this fails (with EPIPE, whatever it was) says nothing new.
     fn note_write_error(&self, error: &io::Error) {
-        self.write_blocked.set(true);
-        if self.write_errno.get() == 0 && self.read_errno.get() == 0 && !self.eof.get() {
+        let over = self.is_over();
+        // TLS takes leave of a peer that is gone: that is no part of a request.
+        if !(self.under_tls && over) {
+            self.write_blocked.set(true);
+        }
+        if self.write_errno.get() == 0 && !over {
             self.write_errno.set(error.raw_os_error().unwrap_or(0));
         }
     }
 
+    /// The peer's FIN or RST was read.
+    pub(crate) fn is_over(&self) -> bool {
+        self.eof.get() || self.read_errno.get() != 0
+    }
+
     fn note_write(&self, taken: usize, given: usize) {
-        self.written.set(self.written.get() + taken as u64);
+        if !self.under_tls {
+            self.note_taken(taken);
+        }
         self.write_blocked.set(taken < given);
-        self.last_write.set(Some(self.clock.now()));
+        // What TLS still writes once the answer begins (its own goodbye) is no part of the request.
+        if !self.under_tls || self.first_read.get().is_none() {
+            self.last_write.set(Some(self.clock.now()));
+        }
     }
 }
 
@@ -147,24 +193,41 @@ pub(crate) enum Kept {
 pub(crate) struct NotingStream {
     tcp: TcpStream,
     notes: Rc<Notes>,
+    /// Under TLS: what was read before anybody asked for it.
+    ahead: Vec<u8>,
 }
 
 impl NotingStream {
     pub(crate) fn new(tcp: TcpStream, notes: Rc<Notes>) -> Self {
-        Self { tcp, notes }
+        Self { tcp, notes, ahead: Vec::new() }
+    }
+
+    /// Under TLS: reads what has come, at most so much, without waiting for anything. Whether anything has come is
+    /// the kernel's to say: the runtime learns of it only between two tasks.
+    pub(crate) fn read_ahead(&mut self, most: usize) {
+        let mut room = [0; 4096];
+        while self.ahead.len() < most && !self.notes.is_over() {
+            match recv(self.tcp.as_raw_fd(), &mut room, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => self.notes.note_read(0),
+                Ok(count) => self.ahead.extend_from_slice(&room[..count]),
+                Err(Errno::EAGAIN | Errno::EINTR) => return,
+                Err(errno) => self.notes.note_read_error(&io::Error::from_raw_os_error(errno as i32)),
+            }
+        }
     }
 
     /// Just before the first byte of a request is written on a kept connection: is the peer's FIN, RST, or an
     /// answer that nobody asked for already there? Then nothing is written, and the request can go elsewhere
     /// without being a retry. What closes after this look is a real race, and is recorded as such.
     fn look(&self) -> io::Result<()> {
-        if !self.notes.look_first.replace(false) {
+        // Under TLS whoever is above has looked.
+        if self.notes.under_tls || !self.notes.takes_a_look() {
             return Ok(());
         }
         let waiting = recv(self.tcp.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
         match waiting {
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
-            Ok(count) if count > 0 && self.notes.unasked_is_fine.get() => return Ok(()),
+            Ok(count) if count > 0 && self.notes.takes_unasked() => return Ok(()),
             // Noted for the requests that share the connection and were sent before.
             Ok(0) => self.notes.note_read(0),
             Ok(_) => {}
@@ -200,6 +263,12 @@ impl AsyncRead for NotingStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let part = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..part]);
+            self.ahead.drain(..part);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let result = ready!(Pin::new(&mut self.tcp).poll_read(cx, buf));
         match &result {
@@ -236,7 +305,7 @@ impl AsyncWrite for NotingStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.notes.let_peer_close.get() && !self.notes.eof.get() && self.notes.read_errno.get() == 0 {
+        while self.notes.let_peer_close.get() && !self.notes.is_over() {
             let mut scratch = [0; 512];
             ready!(self.as_mut().poll_read(cx, &mut ReadBuf::new(&mut scratch)))?;
         }
@@ -245,95 +314,4 @@ impl AsyncWrite for NotingStream {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream as Peer};
-    use std::time::Duration;
-
-    use socket2::SockRef;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    async fn connected() -> (NotingStream, Rc<Notes>, Peer) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let notes = Notes::new(Clock::start().0);
-        (NotingStream::new(tcp, Rc::clone(&notes)), notes, listener.accept().unwrap().0)
-    }
-
-    fn reset(peer: &Peer) {
-        SockRef::from(peer).set_linger(Some(Duration::ZERO)).unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_kept_connection_that_was_closed_is_not_written_to() {
-        type End = fn(Peer) -> Option<Peer>;
-        let ends: [End; 3] = [
-            |_fin| None,
-            |peer| {
-                reset(&peer);
-                None
-            },
-            |mut peer| {
-                peer.write_all(b"HTTP/1.1 408 Request Timeout").unwrap();
-                Some(peer)
-            },
-        ];
-        for end in ends {
-            let (mut stream, notes, peer) = connected().await;
-            let _open = end(peer);
-            notes.begin(Kept::Yes);
-            assert!(stream.write_all(b"GET").await.is_err());
-            assert!(notes.stale.get());
-            assert_eq!((notes.written.get(), notes.write_errno.get()), (0, 0));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_kept_connection_that_is_open_carries_the_request() {
-        let (mut stream, notes, mut peer) = connected().await;
-        notes.begin(Kept::Yes);
-        stream.write_all(b"GET").await.unwrap();
-        assert!(!notes.stale.get() && notes.written.get() == 3);
-        let mut got = [0; 3];
-        peer.read_exact(&mut got).unwrap();
-        peer.write_all(b"ok").unwrap();
-        stream.read_exact(&mut got[..2]).await.unwrap();
-        assert!(notes.last_write.get() <= notes.first_read.get() && notes.first_read.get().is_some());
-    }
-
-    #[tokio::test]
-    async fn what_fails_after_the_end_was_read_says_nothing_new() {
-        for linger in [Some(Duration::ZERO), None] {
-            let (mut stream, notes, peer) = connected().await;
-            notes.begin(Kept::No);
-            stream.write_all(b"GET").await.unwrap();
-            SockRef::from(&peer).set_linger(linger).unwrap();
-            drop(peer);
-            let mut got = Vec::new();
-            let _reset = stream.read_to_end(&mut got).await;
-            // A write after the peer's RST fails with EPIPE, which would pass for the cause.
-            for _ in 0..3 {
-                stream.write_all(b"more").await.expect("hidden");
-            }
-            assert_eq!(notes.write_errno.get(), 0);
-            assert!(notes.read_errno.get() == Errno::ECONNRESET as i32 && notes.write_blocked.get());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_failed_write_is_noted_and_what_had_arrived_is_still_read() {
-        let (mut stream, notes, mut peer) = connected().await;
-        peer.write_all(b"HTTP/1.1 413").unwrap();
-        reset(&peer);
-        drop(peer);
-        notes.begin(Kept::No);
-        stream.write_all(b"POST").await.expect("hidden");
-        assert!([Errno::EPIPE as i32, Errno::ECONNRESET as i32].contains(&notes.write_errno.get()));
-        assert_eq!((notes.written.get(), notes.closed_before_write.get()), (0, false));
-        let mut got = Vec::new();
-        let _end = stream.read_to_end(&mut got).await;
-        assert_eq!(got, b"HTTP/1.1 413");
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use trial::event::Event;
 use trial::settings::LaneKind;
 
 use crate::facts::{Edge, Facts};
+use crate::run::Outcome;
 
 /// What is to be seen.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +135,20 @@ impl Expect {
             Self::Clients(text, _) => (*text).to_owned(),
             Self::Refused => "refused".to_owned(),
         }
+    }
+
+    /// What an experiment says to it.
+    pub(crate) fn seen_in(&self, outcome: &Outcome) -> Seen {
+        match outcome {
+            Ok(facts) => self.look(facts),
+            Err(message) => Seen::nothing(message.clone()),
+        }
+    }
+
+    /// How far a time lies outside of what is stated, s; `None` if it is no time.
+    pub(crate) fn off_by(&self, seen: &Seen) -> Option<f64> {
+        let (Self::Edge { from, to, .. }, Some(seconds)) = (self, seen.seconds) else { return None };
+        Some((from - seconds).max(seconds - to).max(0.0))
     }
 
     /// What the recording says to it.

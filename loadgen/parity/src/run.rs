@@ -103,7 +103,8 @@ pub(crate) fn all(
     });
 }
 
-fn one(setting: &Setting, backend: Backend, experiment: &Experiment) -> Outcome {
+/// Runs one.
+pub(crate) fn one(setting: &Setting, backend: Backend, experiment: &Experiment) -> Outcome {
     let directory = setting.out.join(backend.as_str()).join(experiment.name);
     if let Some(pod) = experiment.containers {
         return if setting.again {

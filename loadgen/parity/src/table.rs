@@ -15,6 +15,12 @@ const WITHIN_POD: f64 = 0.15;
 /// A statement and what each backend showed of it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
+    /// The check's place.
+    #[serde(skip)]
+    pub(crate) place: usize,
+    /// The statement's place in it.
+    #[serde(skip)]
+    pub(crate) index: usize,
     /// The check's number.
     pub(crate) check: u16,
     /// What it says.
@@ -83,6 +89,8 @@ pub(crate) fn rows(found: &Found, asked: &[Backend], wanted: impl Fn(u16) -> boo
                 On::Kube => Some("local: one container a pod"),
             };
             rows.push(Row {
+                place,
+                index,
                 check: check.number,
                 says: check.says,
                 expected: expect.text(),

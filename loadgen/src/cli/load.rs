@@ -36,7 +36,7 @@ const BODY_MAX: u64 = 64 << 20;
 /// Flags of `loadgen load`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to: http://HOST:PORT/PATH
+    /// Where to: http://HOST:PORT/PATH, or https://
     #[arg(value_name = "URL")]
     url: String,
     /// Requests a second over all connections (fractions and k are allowed), sent when due whatever becomes of those
@@ -82,6 +82,9 @@ pub struct Args {
     /// Body, or @ and the file that holds it
     #[arg(short = 'b', long, value_name = "BODY|@FILE")]
     body: Option<String>,
+    /// Certificates of the authorities that an https:// server's certificate may be signed by, as a PEM file; those of this machine if none
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
     /// Statuses that count as answered
     #[arg(long, value_name = "FIRST-LAST", default_value = "200-299")]
     expect_status: String,
@@ -216,6 +219,7 @@ fn plan(arguments: &Args, anchor: Anchor) -> Result<Plan, ExitCode> {
         method: arguments.method.clone().unwrap_or_else(|| method.to_owned()),
         headers: arguments.headers.clone(),
         body,
+        ca: super::authorities(arguments.cacert.as_deref())?,
         expect_status: Some(arguments.expect_status.clone()),
         seed: arguments.seed.unwrap_or_else(|| u64::from(fastrand::Rng::with_seed(anchor.wall_ns).u32(..))),
     };

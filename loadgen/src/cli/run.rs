@@ -66,6 +66,9 @@ pub struct Args {
     /// End the run after this long, whatever it is at: inconclusive
     #[arg(long, value_name = "D", value_parser = super::some_time, default_value = "30m")]
     max_time: Duration,
+    /// Certificates of the authorities that an https:// server's certificate may be signed by, as a PEM file; those of this machine if none
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
     /// Where report.json and the recording go; by default reports/runs and the run's id
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -179,8 +182,13 @@ fn plan(arguments: &Args, anchor: Anchor) -> Result<Plan, ExitCode> {
         Some(Some(words)) if !words.is_empty() => Some(words),
         Some(_) => return Err(super::misuse(&"--command: empty, or a quote is not closed")),
     };
+    let mut set = arguments.set.clone();
+    if let Some(ca) = super::authorities(arguments.cacert.as_deref())? {
+        // A string of JSON is one of YAML.
+        set.push(format!("load.tls.ca={}", serde_json::Value::String(ca)));
+    }
     let overrides = Overrides {
-        set: arguments.set.clone(),
+        set,
         vary: arguments.vary.clone(),
         command,
         repeat: arguments.repeat,

@@ -112,7 +112,8 @@ fn route(clock: clock::Clock, arm: &Arm, cluster: &LocalCluster) -> Result<Arc<d
     };
     let lost_way = cluster.lost_way();
     let rejections = Rejections::new(clock);
-    Ok(Arc::new(move |random| {
+    let names = Arc::clone(cluster.names());
+    let pick = move |random: u64| {
         let table = table.load();
         let Some(endpoint) = table.pick(random) else { return rejections.next() };
         let pod = endpoint.pod;
@@ -120,7 +121,9 @@ fn route(clock: clock::Clock, arm: &Arm, cluster: &LocalCluster) -> Result<Arc<d
             Some(after) => Pick::Unreachable { pod, after },
             None => Pick::To { pod, address: endpoint.address, fallback: endpoint.fallback },
         }
-    }))
+    };
+    // Of the connections of a client that is not ours, the answers tell where they went.
+    Ok(Arc::new(Named { route: pick, pods: move |name: &str| names.load().get(name).copied(), sticky: true }))
 }
 
 #[cfg(test)]

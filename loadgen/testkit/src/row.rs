@@ -122,6 +122,7 @@ fn good(wire: Wire) -> Vec<Fault> {
 fn load(spec: &Spec, lane: &TestLane, rate: f64) -> Load {
     Load {
         target: Target::Service,
+        tls: None,
         request: Request {
             method: "GET".to_owned(),
             path: "/".to_owned(),

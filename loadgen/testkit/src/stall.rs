@@ -165,6 +165,7 @@ impl Stall {
         let lane = |kind| Lane { connections: 20, ..Lane::new(kind, self.rate) };
         Load {
             target: Target::Service,
+            tls: None,
             request: Request {
                 method: "GET".to_owned(),
                 path: "/".to_owned(),

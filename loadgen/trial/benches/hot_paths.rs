@@ -129,6 +129,7 @@ fn header() -> Header {
         method: "GET".to_owned(),
         headers: vec![],
         body: None,
+        ca: None,
         expect_status: None,
         seed: 1,
     };

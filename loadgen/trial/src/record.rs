@@ -120,6 +120,24 @@ impl Record {
     }
 }
 
+/// What `os_code` stands for in class `tls`: Linux's error numbers, also for what TLS itself says.
+pub mod tls {
+    /// The peer ended the connection with a FIN.
+    pub const CLOSED: u16 = 0;
+    /// The peer was gone (`EPIPE`).
+    pub const BROKEN_PIPE: u16 = 32;
+    /// What came was not TLS, was broken, or was an alert (`EPROTO`).
+    pub const NOT_TLS: u16 = 71;
+    /// The server does not offer HTTP/2 (`EPROTONOSUPPORT`).
+    pub const NO_HTTP2: u16 = 93;
+    /// The peer ended the connection with a RST (`ECONNRESET`).
+    pub const RESET: u16 = 104;
+    /// Not complete when the request's time was over (`ETIMEDOUT`).
+    pub const TIMED_OUT: u16 = 110;
+    /// The server's certificate was not accepted (`EKEYREJECTED`).
+    pub const NOT_ACCEPTED: u16 = 129;
+}
+
 /// Bits that a record may carry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flags(pub u16);

@@ -13,7 +13,7 @@ const MIN_SYNC_PERIOD: Duration = Duration::from_secs(1);
 
 /// (share, seconds): how long a sync of a small cluster takes until the kernel has the new rules. Fitted so that isolated deletes
 /// on this backend and on a real cluster of two nodes keep sending connections to the pod for as long (`scripts/propagation`).
-const SYNC: &[(f64, f64)] = &[(0.0, 0.010), (0.5, 0.045), (0.9, 0.120), (0.99, 0.200), (1.0, 0.240)];
+const SYNC: &[(f64, f64)] = &[(0.0, 0.010), (0.5, 0.036), (0.9, 0.100), (0.99, 0.220), (1.0, 0.270)];
 /// (share, seconds): delete → programmed on 100 nodes with nftables (figures of kubernetes PR 124272).
 const NODES_100: &[(f64, f64)] = &[(0.0, 0.3), (0.5, 1.5), (0.9, 2.3), (0.99, 6.8), (1.0, 8.0)];
 /// The same on 5000 nodes (KEP-3453, perf-tests 2407).

@@ -40,6 +40,7 @@ impl Stream {
         seen.first_byte = stream.first_read.is_some();
         seen.eof = notes.eof.get();
         (seen.read_errno, seen.write_errno) = (notes.read_errno.get(), notes.write_errno.get());
+        seen.not_tls = notes.not_tls.get();
         if seen.written {
             // A write that failed later was another's. But the kernel tells of a RST once: where that write was told, reads find
             // an end of the stream that the peer never sent.
@@ -74,7 +75,10 @@ impl Stream {
         if let Some(code) = stream.reset {
             return Some(Ending::StreamReset(code));
         }
-        let over = notes.eof.get() || notes.read_errno.get() != 0 || notes.write_errno.get() != 0;
+        let over = notes.eof.get()
+            || notes.read_errno.get() != 0
+            || notes.write_errno.get() != 0
+            || notes.not_tls.get();
         Some(match self.connection.frames.goaway() {
             Some(goaway) if self.id.is_none_or(|id| id > goaway.last_stream) => {
                 Ending::GoneAway { code: goaway.code, unprocessed: true }
@@ -124,9 +128,10 @@ impl Attempt {
         };
         self.routed_to(destination);
         let number = || worker.next_connection();
-        let connection = match Multiplexed::open(&self.lane, destination, worker.clock, number).await {
+        let opened = Multiplexed::open(&self.lane, destination, worker.clock, &self.securing, number).await;
+        let connection = match opened {
             Ok(connection) => connection,
-            Err(errno) => return Ending::NotConnected(errno),
+            Err(ending) => return ending,
         };
         seat.fill(&connection);
         // Nothing is sent elsewhere that was first on its connection.

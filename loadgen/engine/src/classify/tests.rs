@@ -1,6 +1,8 @@
 use super::*;
 
 const CONNECTED: Seen = Seen {
+    securing: false,
+    not_tls: false,
     connected: true,
     written: false,
     first_byte: false,
@@ -9,6 +11,7 @@ const CONNECTED: Seen = Seen {
     read_errno: 0,
     write_errno: 0,
 };
+const SECURING: Seen = Seen { securing: true, connected: false, ..CONNECTED };
 const WAITING: Seen = Seen { written: true, ..CONNECTED };
 const HEAD_BEGUN: Seen = Seen { first_byte: true, ..WAITING };
 const BODY: Seen = Seen { head: true, ..HEAD_BEGUN };
@@ -23,6 +26,12 @@ fn every_way_to_end_has_its_class_and_stage() {
     #[rustfmt::skip]
     let table = [
         (Ending::NotConnected(Errno::ECONNREFUSED as i32), nothing, Class::ConnectRefused, Stage::Connect, false),
+        (Ending::NotSecured(RESET), SECURING, Class::Tls, Stage::Tls, false),
+        (Ending::TimedOut, SECURING, Class::Tls, Stage::Tls, false),
+        (Ending::Interrupted, SECURING, Class::Interrupted, Stage::Tls, false),
+        (Ending::Cut, Seen { not_tls: true, ..WAITING }, Class::Tls, Stage::Wait, false),
+        (Ending::Unparsable, Seen { not_tls: true, ..WAITING }, Class::Tls, Stage::Wait, false),
+        (Ending::Cut, Seen { not_tls: true, eof: true, ..BODY }, Class::Tls, Stage::Body, false),
         (Ending::NotConnected(TIMED_OUT), nothing, Class::ConnectTimeout, Stage::Connect, false),
         (Ending::NotConnected(Errno::EHOSTUNREACH as i32), nothing, Class::ConnectUnreachable, Stage::Connect, false),
         (Ending::NotConnected(Errno::ENETUNREACH as i32), nothing, Class::ConnectUnreachable, Stage::Connect, false),
@@ -106,4 +115,18 @@ fn http2_says_what_became_of_a_stream() {
     assert!(reset.truncated && !reset.unprocessed);
     assert!(judge(Ending::StreamReset(REFUSED_STREAM), &WAITING).unprocessed);
     assert_eq!(judge(Ending::StreamReset(u32::MAX), &WAITING).os_code, u16::MAX);
+}
+
+#[test]
+fn what_tls_failed_of_is_in_the_code() {
+    use trial::record::tls;
+    let code = |ending, seen: Seen| judge(ending, &seen).os_code;
+    assert_eq!(code(Ending::NotSecured(0), SECURING), tls::CLOSED);
+    assert_eq!(code(Ending::NotSecured(RESET), SECURING), tls::RESET);
+    assert_eq!(code(Ending::NotSecured(PIPE), SECURING), tls::BROKEN_PIPE);
+    assert_eq!(code(Ending::NotSecured(Errno::EKEYREJECTED as i32), SECURING), tls::NOT_ACCEPTED);
+    assert_eq!(code(Ending::NotSecured(Errno::EPROTO as i32), SECURING), tls::NOT_TLS);
+    assert_eq!(code(Ending::NotSecured(Errno::EPROTONOSUPPORT as i32), SECURING), tls::NO_HTTP2);
+    assert_eq!(code(Ending::TimedOut, SECURING), tls::TIMED_OUT);
+    assert_eq!(code(Ending::Cut, Seen { not_tls: true, ..WAITING }), tls::NOT_TLS);
 }

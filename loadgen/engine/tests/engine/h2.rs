@@ -168,7 +168,7 @@ fn a_server_that_does_not_speak_http2_is_corrupt_and_not_asked_again() {
         }
     });
     let (records, summary) =
-        Run::start(load(vec![h2(100.0, 2, 10)]), to(address)).finish(Duration::from_millis(300));
+        Run::start(load(vec![h2(100.0, 2, 1)]), to(address)).finish(Duration::from_millis(300));
     assert_eq!(records.len(), 31);
     for record in &records {
         assert_eq!((record.class, record.status), (Class::BodyCorrupt, 0), "{record:?}");

@@ -174,7 +174,8 @@ fn where_a_connection_leads_to_one_pod_its_failures_are_that_pods() {
 fn lanes_run_side_by_side_and_are_told_apart() {
     let server = FaultServer::start(|_slot| Fault::None);
     // The server speaks HTTP/1.1 alone; `h2` has tests of its own.
-    let kinds: Vec<LaneKind> = LaneKind::ALL.into_iter().filter(|kind| *kind != LaneKind::H2).collect();
+    let kinds: Vec<LaneKind> =
+        LaneKind::ALL.into_iter().filter(|kind| !matches!(kind, LaneKind::H2 | LaneKind::Pooled)).collect();
     let lanes = kinds.iter().map(|kind| lane(*kind, 200.0)).collect();
     let (records, summary) = Run::start(load(lanes), to(server.address)).finish(Duration::from_millis(500));
     assert!(records.iter().all(|record| record.class == Class::None), "{records:?}");

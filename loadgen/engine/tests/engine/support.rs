@@ -24,6 +24,7 @@ pub(crate) fn lane(kind: LaneKind, rate: f64) -> Lane {
 pub(crate) fn load(lanes: Vec<Lane>) -> Load {
     Load {
         target: Target::Service,
+        tls: None,
         request: Request {
             method: "GET".to_owned(),
             path: "/".to_owned(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::timeline::PodFacts;
 use crate::id::PodId;
-use crate::record::{Class, Flags, Record};
+use crate::record::{Class, Flags, Record, tls};
 use crate::report::PodPhase;
 use crate::routing::Routing;
 
@@ -49,18 +49,22 @@ pub(super) fn seen(record: &Record) -> u64 {
 }
 
 /// True for what cuts a connection or refuses one, as opposed to answers and timeouts.
-pub(super) const fn is_cut(class: Class) -> bool {
-    matches!(
-        class,
-        Class::WriteBrokenPipe
-            | Class::WriteReset
-            | Class::WaitReset
-            | Class::WaitClosed
-            | Class::BodyReset
-            | Class::BodyClosed
-            | Class::H2Goaway
-            | Class::H2StreamReset
-    )
+pub(super) const fn is_cut(record: &Record) -> bool {
+    // The handshake of TLS follows that of TCP at once, and is cut by what cuts a first request.
+    let in_tls = matches!(record.class, Class::Tls)
+        && matches!(record.os_code, tls::CLOSED | tls::BROKEN_PIPE | tls::RESET);
+    in_tls
+        || matches!(
+            record.class,
+            Class::WriteBrokenPipe
+                | Class::WriteReset
+                | Class::WaitReset
+                | Class::WaitClosed
+                | Class::BodyReset
+                | Class::BodyClosed
+                | Class::H2Goaway
+                | Class::H2StreamReset
+        )
 }
 
 /// True for what shows only after waiting: late answers, timeouts, and the three seconds of an unanswered ARP.
@@ -92,9 +96,7 @@ pub(super) fn attribute<'a>(
         && no_slice_names_any(pods, moment);
     // Where only one pod can have done it, it did.
     let only = match candidates[..] {
-        [only] if !rejected && !nowhere_to_go && shows_its_pod(record.class, pods.get(&only), moment) => {
-            Some(only)
-        }
+        [only] if !rejected && !nowhere_to_go && shows_its_pod(record, pods.get(&only), moment) => Some(only),
         _ => None,
     };
     let id = known.or(only);
@@ -114,7 +116,7 @@ pub(super) fn attribute<'a>(
             nearest: None,
         };
     };
-    let exit_is_behind = is_cut(record.class)
+    let exit_is_behind = is_cut(record)
         && facts
             .timeline
             .exited_ns
@@ -175,9 +177,9 @@ const fn takes_no_connection(phase: PodPhase) -> bool {
 }
 
 /// True for a failure that says by itself that a pod in this state was behind it.
-fn shows_its_pod(class: Class, pod: Option<&PodFacts>, moment: u64) -> bool {
+fn shows_its_pod(record: &Record, pod: Option<&PodFacts>, moment: u64) -> bool {
     let phase = pod.map_or(PodPhase::Unknown, |pod| pod.phase(moment));
-    (is_no_connection(class) || is_cut(class)) && takes_no_connection(phase)
+    (is_no_connection(record.class) || is_cut(record)) && takes_no_connection(phase)
 }
 
 /// The phase that all share; unknown where they differ or there is none.

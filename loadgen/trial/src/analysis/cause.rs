@@ -153,7 +153,7 @@ impl Cause {
             Class::ConnectTimeout | Class::ConnectUnreachable | Class::WaitTimeout | Class::BodyTimeout => {
                 Self::of_silence(found, pod)
             }
-            class if is_cut(class) => Self::of_cut(record, found, pod, stopping),
+            _ if is_cut(record) => Self::of_cut(record, found, pod, stopping),
             Class::Dns | Class::Tls => Self::Unexplained,
             _ => Self::ServiceError,
         }

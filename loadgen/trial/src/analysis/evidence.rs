@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::arm::Arm;
 use super::lane::Lane;
-use super::text::duration;
+use super::text::{count, duration};
 use super::timeline::PodFacts;
 use crate::plan::Role;
 use crate::settings::{LaneKind, Target};
@@ -141,6 +141,25 @@ impl Arm<'_> {
         })
     }
 
+    /// What an ordinary client told of the same time, beside ours that sends nothing twice.
+    fn hidden(&self) -> Option<String> {
+        let of = |kind: LaneKind| {
+            let requests =
+                self.lanes.iter().find(|lane| lane.plan.kind == kind).map(|lane| &lane.requests)?;
+            let (failed, sent) = (count(requests.failed), count(requests.sent));
+            Some(format!("{failed} of {sent}"))
+        };
+        let told = of(LaneKind::Pooled)?;
+        let ours = of(LaneKind::Reused).map_or_else(
+            || "lane reused beside it would show what that hid".to_owned(),
+            |ours| format!("in lane reused, which sends nothing twice, {ours} failed"),
+        );
+        Some(format!(
+            "lane pooled is an ordinary client, which sends some requests again and does not say so: it told of {told} \
+             failed; {ours}"
+        ))
+    }
+
     /// What of the trial was not tested after all.
     pub(super) fn caveats(&self) -> impl Iterator<Item = String> {
         let lanes = self.lanes.iter().filter(|lane| self.plan.role == Role::Trial && lane.never_reused());
@@ -152,7 +171,8 @@ impl Arm<'_> {
                 agent.agent, agent.node
             )
         });
-        let told = self.unprobed().into_iter().chain(self.badly_timed());
+        let hidden = self.hidden().filter(|_| self.plan.role == Role::Trial);
+        let told = self.unprobed().into_iter().chain(self.badly_timed()).chain(hidden);
         told.chain(uncertain).chain(lanes.map(|lane| {
             // One request a connection is what the scenario may ask for.
             let by_plan = lane.plan.max_requests_per_connection.is_some_and(|most| most <= 1);

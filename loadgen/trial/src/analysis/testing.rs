@@ -95,6 +95,7 @@ pub(crate) fn arm(name: &str, role: Role) -> plan::Arm {
         },
         load: Load {
             target: Target::Service,
+            tls: None,
             request: Request {
                 method: "GET".into(),
                 path: "/".into(),

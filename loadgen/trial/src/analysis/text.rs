@@ -3,7 +3,7 @@
 use super::attribution::Attribution;
 use super::cause::Cause;
 use super::timeline::PodFacts;
-use crate::record::{Class, Flags, Record};
+use crate::record::{Class, Flags, Record, Stage, tls};
 
 /// `2 ms`, `1.5 ms`, `3.004 s`.
 pub(crate) fn duration(nanos: u64) -> String {
@@ -151,7 +151,7 @@ fn symptom(record: &Record) -> String {
         Class::ConnectRefused => "connection refused".to_owned(),
         Class::ConnectTimeout => format!("no connection after {}", waited()),
         Class::ConnectUnreachable => "address unreachable".to_owned(),
-        Class::Tls => "TLS handshake failed".to_owned(),
+        Class::Tls => secure_symptom(record),
         Class::WriteBrokenPipe => "broken pipe while writing the request".to_owned(),
         Class::WriteReset => "reset while writing the request".to_owned(),
         Class::WaitReset => "reset while waiting for the answer".to_owned(),
@@ -171,6 +171,21 @@ fn symptom(record: &Record) -> String {
         Class::Http4xx | Class::Http5xx | Class::StatusUnexpected => format!("status {}", record.status),
         Class::ClientPorts | Class::ClientFiles | Class::Interrupted => "the client's own fault".to_owned(),
     }
+}
+
+/// What the error number of class `tls` stands for.
+fn secure_symptom(record: &Record) -> String {
+    let what = match record.os_code {
+        tls::CLOSED => "closed",
+        tls::NOT_TLS => "what came was not TLS, or an alert",
+        tls::NO_HTTP2 => "the server does not offer HTTP/2",
+        tls::RESET | tls::BROKEN_PIPE => "reset",
+        tls::TIMED_OUT => "not complete when the time was over",
+        tls::NOT_ACCEPTED => "the server's certificate was not accepted",
+        code => return format!("TLS failed (error number {code})"),
+    };
+    let when = if record.stage == Stage::Tls { "TLS handshake failed" } else { "TLS failed" };
+    format!("{when}: {what}")
 }
 
 #[cfg(test)]

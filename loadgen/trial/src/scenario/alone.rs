@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::check::{http_path, http_url, is_token};
+use super::check::{http_or_https_url, http_path, is_token};
 use super::error::{Place, Problem, ScenarioError, quoted};
 use super::load::{self, MOST_RATE};
-use super::raw::RawRequest;
+use super::raw::{RawRequest, RawTls};
 use crate::plan::{Arm, Plan, Role};
 use crate::settings::{
     Allowed, Amount, ArmsExpected, Arrivals, Disruption, Expect, KubeletVersion, Lane, LaneKind, Lifecycle,
@@ -22,7 +22,7 @@ const LAG_LIMIT: Duration = Duration::from_millis(50);
 /// Load on a URL, as asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alone {
-    /// `http://host:port/path?query`.
+    /// `http://host:port/path?query`, or `https://`.
     pub url: String,
     /// Requests a second over all lanes; `None` is a closed loop.
     pub rate: Option<f64>,
@@ -48,6 +48,8 @@ pub struct Alone {
     pub headers: Vec<String>,
     /// Body.
     pub body: Option<String>,
+    /// Certificates of the authorities that are trusted, in PEM form; those of the machine if none.
+    pub ca: Option<String>,
     /// Statuses that count as answered; 200-299 if none.
     pub expect_status: Option<String>,
     /// Decides Poisson gaps.
@@ -109,7 +111,11 @@ impl Alone {
             at(flag.map_or("load", |(_, flag)| flag), problem)
         })?;
         let target = Target::Url(origin.clone());
-        Ok((Load { target, request, lanes, timeout: self.timeout, late_over: self.late_over }, origin))
+        let tls = self.ca.map(|ca| load::tls(RawTls { ca: Some(ca), server_name: None }, &target));
+        let tls = tls.transpose().map_err(|problem| at("--cacert", problem))?;
+        let load = Load { target, tls, request, lanes, timeout: self.timeout, late_over: self.late_over };
+        load::pooled_is_plain(&load).map_err(|problem| at("--lanes", problem))?;
+        Ok((load, origin))
     }
 
     fn lanes(&self) -> Result<Vec<Lane>, ScenarioError> {
@@ -182,7 +188,7 @@ fn at(flag: &str, problem: Problem) -> ScenarioError {
 
 /// Scheme, host and port apart from path and query.
 fn target(url: &str) -> Result<(String, String), Problem> {
-    http_url("load.target", url)?;
+    http_or_https_url("load.target", url)?;
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     let (authority, rest) = url[after_scheme..]
         .split_at(url[after_scheme..].find(['/', '?', '#']).unwrap_or(url.len() - after_scheme));
@@ -239,6 +245,7 @@ mod tests {
             method: "GET".to_owned(),
             headers: vec!["X-Tenant: a: b".to_owned()],
             body: None,
+            ca: None,
             expect_status: None,
             seed: 7,
         }

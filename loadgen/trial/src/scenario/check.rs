@@ -82,10 +82,18 @@ pub(super) fn is_token(text: &str) -> bool {
 
 /// An `http://` URL with a host, and a port from 1 to 65535 if any.
 pub(super) fn http_url(path: &str, text: &str) -> Result<(), Problem> {
-    let allowed = "an http:// URL such as http://host:8080/path";
+    url(path, text, &["http://"], "an http:// URL such as http://host:8080/path")
+}
+
+/// The same, or an `https://` URL.
+pub(super) fn http_or_https_url(path: &str, text: &str) -> Result<(), Problem> {
+    url(path, text, &["http://", "https://"], "an http:// or https:// URL such as http://host:8080/path")
+}
+
+fn url(path: &str, text: &str, schemes: &[&str], allowed: &str) -> Result<(), Problem> {
     // A password may stand in it, so the URL itself is not repeated.
     let refuse = |problem: &str| Err(Problem::value(path, problem, allowed));
-    let Some(rest) = strip_prefix_ignoring_case(text, "http://") else {
+    let Some(rest) = schemes.iter().find_map(|scheme| strip_prefix_ignoring_case(text, scheme)) else {
         return match text.split_once("://") {
             Some((scheme, _)) => {
                 refuse(&format!("{} is not available in this version", quoted(&format!("{scheme}://"))))

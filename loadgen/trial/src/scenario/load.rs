@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::check::{duration, http_path, http_url, is_token, whole};
+use super::check::{duration, http_or_https_url, http_path, is_token, whole};
 use super::error::{Problem, quoted};
-use super::raw::{RawAgain, RawDeletePods, RawDisruption, RawLane, RawLanes, RawLoad, RawRequest, RawSettle};
+use super::raw::{
+    RawAgain, RawDeletePods, RawDisruption, RawLane, RawLanes, RawLoad, RawRequest, RawSettle, RawTls,
+};
 use crate::settings::{
-    Again, Arrivals, Disruption, Lane, LaneKind, Load, Request, Settle, StatusRange, Target, human,
+    Again, Arrivals, Disruption, Lane, LaneKind, Load, Request, Settle, StatusRange, Target, Tls, human,
 };
 
 /// Requests a second over all lanes.
@@ -24,17 +26,19 @@ pub(super) fn load(raw: RawLoad) -> Result<Load, Problem> {
     let target = match raw.target.as_deref() {
         None | Some("service") => Target::Service,
         Some(url) => {
-            http_url("load.target", url).map_err(|problem| problem.also_allowed("service"))?;
+            http_or_https_url("load.target", url).map_err(|problem| problem.also_allowed("service"))?;
             let behind_host = url.splitn(4, '/').nth(3).unwrap_or_default();
             if !behind_host.is_empty() || url.contains(['?', '#']) {
                 let allowed = "a URL of scheme, host and port; what is asked for is load.request.path";
                 return Err(Problem::value("load.target", "the URL has a path", allowed));
             }
-            Target::Url(url.to_owned())
+            Target::Url(lower_scheme(url))
         }
     };
-    Ok(Load {
+    let tls = raw.tls.map(|raw| tls(raw, &target)).transpose()?;
+    let load = Load {
         target,
+        tls,
         request: request(raw.request)?,
         lanes: lanes(raw.lanes)?,
         timeout: duration(
@@ -49,7 +53,50 @@ pub(super) fn load(raw: RawLoad) -> Result<Load, Problem> {
             Duration::from_secs(1),
             Duration::ZERO..=TEN_MINUTES,
         )?,
-    })
+    };
+    pooled_is_plain(&load)?;
+    Ok(load)
+}
+
+/// Lane `pooled` has a client of its own, which is not told of the authority.
+pub(super) fn pooled_is_plain(load: &Load) -> Result<(), Problem> {
+    if load.is_secure() && load.lanes.iter().any(|lane| lane.kind == LaneKind::Pooled) {
+        let problem = "this lane does not speak TLS in this version";
+        return Err(Problem::value("load.lanes.pooled", problem, "http://, or leaving it out"));
+    }
+    Ok(())
+}
+
+/// The URL with its scheme in lower case, as everything that looks at it expects.
+pub(super) fn lower_scheme(url: &str) -> String {
+    url.split_once("://")
+        .map_or_else(|| url.to_owned(), |(scheme, rest)| format!("{}://{rest}", scheme.to_ascii_lowercase()))
+}
+
+/// `load.tls`, or the flags that stand for it.
+pub(super) fn tls(raw: RawTls, target: &Target) -> Result<Tls, Problem> {
+    if matches!(target, Target::Url(url) if !url.starts_with("https://")) {
+        let problem = "the URL is http://, and so not secured";
+        return Err(Problem::value("load.tls", problem, "an https:// URL, or leaving it out"));
+    }
+    if let Some(pem) = &raw.ca
+        && !pem.contains("-----BEGIN CERTIFICATE-----")
+    {
+        let problem = "there is no certificate in it";
+        return Err(Problem::value("load.tls.ca", problem, "certificates in PEM form (BEGIN CERTIFICATE)"));
+    }
+    if let Some(name) = &raw.server_name
+        && (name.is_empty()
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte)))
+    {
+        let problem = format!("{} is not the name of a host", quoted(name));
+        return Err(Problem::value(
+            "load.tls.serverName",
+            problem,
+            "a name such as shop.example, or an address",
+        ));
+    }
+    Ok(Tls { ca: raw.ca, server_name: raw.server_name })
 }
 
 pub(super) fn request(raw: RawRequest) -> Result<Request, Problem> {
@@ -112,10 +159,10 @@ fn status(text: &str) -> Result<StatusRange, Problem> {
 }
 
 fn lanes(raw: RawLanes) -> Result<Vec<Lane>, Problem> {
-    let RawLanes { new, reused, idle, slow, post, h2 } = raw;
+    let RawLanes { new, reused, idle, slow, post, h2, pooled } = raw;
     let lanes = LaneKind::ALL
         .into_iter()
-        .zip([new, reused, idle, slow, post, h2])
+        .zip([new, reused, idle, slow, post, h2, pooled])
         .filter_map(|(kind, raw)| raw.map(|raw| lane(kind, &raw)))
         .collect::<Result<Vec<_>, _>>()?;
     if lanes.is_empty() {
@@ -179,11 +226,14 @@ fn contradictions(kind: LaneKind, raw: &RawLane) -> Result<(), Problem> {
     let rests = "contradicts a lane whose connections do not rest";
     let one = "contradicts a lane whose connections carry one request at a time";
     let of_kept = "leaving it out, or another lane";
+    let by_itself = "contradicts a lane whose client keeps its connections as it thinks fit";
+    let pooled = kind == LaneKind::Pooled;
     let keeps = kind != LaneKind::New;
+    let why = if pooled { by_itself } else { new };
     let table = [
         ("connections", whole(raw.connections), keeps, new, of_kept),
-        ("maxRequestsPerConnection", whole(raw.max_requests_per_connection), keeps, new, of_kept),
-        ("maxConnectionAge", raw.max_connection_age.clone(), keeps, new, of_kept),
+        ("maxRequestsPerConnection", whole(raw.max_requests_per_connection), keeps && !pooled, why, of_kept),
+        ("maxConnectionAge", raw.max_connection_age.clone(), keeps && !pooled, why, of_kept),
         (
             "maxConcurrentStreams",
             whole(raw.max_concurrent_streams),

@@ -98,11 +98,13 @@ raw! {
     }
     RawLoad {
         target: Option<String>,
+        tls: Option<RawTls>,
         request: RawRequest,
         lanes: RawLanes,
         timeout: Option<String>,
         late_over: Option<String>,
     }
+    RawTls { ca: Option<String>, server_name: Option<String>, }
     RawRequest {
         method: Option<String>,
         path: Option<String>,
@@ -117,6 +119,7 @@ raw! {
         slow: Option<RawLane>,
         post: Option<RawLane>,
         h2: Option<RawLane>,
+        pooled: Option<RawLane>,
     }
     RawLane {
         rate: Option<f64>,

@@ -13,6 +13,9 @@ use super::human;
 pub struct Load {
     /// Where to.
     pub target: Target,
+    /// How connections are secured: given, or implied by an `https://` URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Which request.
     pub request: Request,
     /// Lanes, in the order of their ids.
@@ -25,13 +28,37 @@ pub struct Load {
     pub late_over: Duration,
 }
 
+impl Load {
+    /// True if connections are secured.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        match &self.target {
+            Target::Url(url) => url.starts_with("https://"),
+            Target::Service => self.tls.is_some(),
+        }
+    }
+}
+
+/// TLS. Versions 1.2 and 1.3; HTTP/2 is agreed on in lane `h2`, and HTTP/1.1 in all others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// Certificates of the authorities that are trusted, in PEM form; those of the machine if none are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The name that the server's certificate must carry; that in the URL, or for a Service the pod's address, if none is
+    /// given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+}
+
 /// Where the load goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Target {
     /// The Service of the workload.
     Service,
-    /// An `http://` URL in front of it, measured beside.
+    /// An `http://` or `https://` URL in front of it, measured beside.
     Url(String),
 }
 
@@ -139,7 +166,7 @@ impl Lane {
     pub fn usual_connections(&self) -> u32 {
         let usual = match self.kind {
             LaneKind::New => return 1,
-            LaneKind::Reused => 20,
+            LaneKind::Reused | LaneKind::Pooled => 20,
             LaneKind::Idle | LaneKind::Slow | LaneKind::Post => 10,
             LaneKind::H2 => 4,
         };
@@ -178,11 +205,14 @@ pub enum LaneKind {
     Post,
     /// HTTP/2, several requests at once on each connection.
     H2,
+    /// An ordinary client with a pool of its own (reqwest), which sends some requests again: what users' clients would hide.
+    Pooled,
 }
 
 impl LaneKind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [Self::New, Self::Reused, Self::Idle, Self::Slow, Self::Post, Self::H2];
+    pub const ALL: [Self; 7] =
+        [Self::New, Self::Reused, Self::Idle, Self::Slow, Self::Post, Self::H2, Self::Pooled];
 
     /// The name in scenarios and reports.
     #[must_use]
@@ -194,6 +224,7 @@ impl LaneKind {
             Self::Slow => "slow",
             Self::Post => "post",
             Self::H2 => "h2",
+            Self::Pooled => "pooled",
         }
     }
 }

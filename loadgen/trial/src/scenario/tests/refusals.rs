@@ -26,7 +26,7 @@ const FLAGS: &[Case] = &[
         "name: x",
         &["load.lanse.new.rate=1"],
         &[],
-        "--set load.lanse.new.rate=1: load: unknown key `lanse`; allowed: target, request, lanes, timeout, lateOver",
+        "--set load.lanse.new.rate=1: load: unknown key `lanse`; allowed: target, tls, request, lanes, timeout, lateOver",
     ),
     (
         "name: x",

@@ -1,0 +1,90 @@
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream as Peer};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+async fn connected() -> (NotingStream, Rc<Notes>, Peer) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let notes = Notes::new(Clock::start().0, false);
+    (NotingStream::new(tcp, Rc::clone(&notes)), notes, listener.accept().unwrap().0)
+}
+
+fn reset(peer: &Peer) {
+    SockRef::from(peer).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_is_not_written_to() {
+    type End = fn(Peer) -> Option<Peer>;
+    let ends: [End; 3] = [
+        |_fin| None,
+        |peer| {
+            reset(&peer);
+            None
+        },
+        |mut peer| {
+            peer.write_all(b"HTTP/1.1 408 Request Timeout").unwrap();
+            Some(peer)
+        },
+    ];
+    for end in ends {
+        let (mut stream, notes, peer) = connected().await;
+        let _open = end(peer);
+        notes.begin(Kept::Yes);
+        assert!(stream.write_all(b"GET").await.is_err());
+        assert!(notes.stale.get());
+        assert_eq!((notes.written.get(), notes.write_errno.get()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_is_open_carries_the_request() {
+    let (mut stream, notes, mut peer) = connected().await;
+    notes.begin(Kept::Yes);
+    stream.write_all(b"GET").await.unwrap();
+    assert!(!notes.stale.get() && notes.written.get() == 3);
+    let mut got = [0; 3];
+    peer.read_exact(&mut got).unwrap();
+    peer.write_all(b"ok").unwrap();
+    stream.read_exact(&mut got[..2]).await.unwrap();
+    assert!(notes.last_write.get() <= notes.first_read.get() && notes.first_read.get().is_some());
+}
+
+#[tokio::test]
+async fn what_fails_after_the_end_was_read_says_nothing_new() {
+    for linger in [Some(Duration::ZERO), None] {
+        let (mut stream, notes, peer) = connected().await;
+        notes.begin(Kept::No);
+        stream.write_all(b"GET").await.unwrap();
+        SockRef::from(&peer).set_linger(linger).unwrap();
+        drop(peer);
+        let mut got = Vec::new();
+        let _reset = stream.read_to_end(&mut got).await;
+        // A write after the peer's RST fails with EPIPE, which would pass for the cause.
+        for _ in 0..3 {
+            stream.write_all(b"more").await.expect("hidden");
+        }
+        assert_eq!(notes.write_errno.get(), 0);
+        assert!(notes.read_errno.get() == Errno::ECONNRESET as i32 && notes.write_blocked.get());
+    }
+}
+
+#[tokio::test]
+async fn a_failed_write_is_noted_and_what_had_arrived_is_still_read() {
+    let (mut stream, notes, mut peer) = connected().await;
+    peer.write_all(b"HTTP/1.1 413").unwrap();
+    reset(&peer);
+    drop(peer);
+    notes.begin(Kept::No);
+    stream.write_all(b"POST").await.expect("hidden");
+    assert!([Errno::EPIPE as i32, Errno::ECONNRESET as i32].contains(&notes.write_errno.get()));
+    assert_eq!((notes.written.get(), notes.closed_before_write.get()), (0, false));
+    let mut got = Vec::new();
+    let _end = stream.read_to_end(&mut got).await;
+    assert_eq!(got, b"HTTP/1.1 413");
+}
