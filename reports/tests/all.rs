@@ -11,4 +11,5 @@ mod ci;
 mod document;
 mod samples;
 mod schema;
+mod strict;
 mod text;
