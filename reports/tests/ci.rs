@@ -6,7 +6,7 @@ use trial::report::{Report, Verdict};
 use crate::samples;
 
 /// A report whose every text from outside is hostile.
-fn hostile() -> Report {
+pub(crate) fn hostile() -> Report {
     let mut report = samples::fail();
     let evil = "<script>alert(1)</script> | \"&\u{1b}[31m\n@everyone ]]>";
     evil.clone_into(&mut report.run.scenario);
