@@ -1,5 +1,7 @@
 //! JUnit's XML, which every CI reads: a suite an arm, a case a lane.
 
+use std::time::Duration;
+
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 use trial::plan::Role;
 use trial::report::{Arm, Lane, Report, Verdict};
@@ -27,7 +29,15 @@ pub fn junit(report: &Report) -> String {
         let name = format!("{} / {}", report.run.scenario, arm.name);
         let mut suite = TestSuite::new(name.clone());
         for lane in &arm.lanes {
-            suite.add_test_case(case(&name, &lane.name, status_of(arm, lane)));
+            let mut case = case(&name, &lane.name, status_of(arm, lane));
+            if let Some(load) = arm.load_duration_ns {
+                case.set_time(Duration::from_nanos(load));
+            }
+            suite.add_test_case(case);
+        }
+        // Lanes run side by side: a suite takes as long as each of them.
+        if let Some(load) = arm.load_duration_ns {
+            suite.set_time(Duration::from_nanos(load));
         }
         if !says_all(arm) {
             suite.add_test_case(case(&name, "verdict", status_of_arm(arm)));

@@ -11,6 +11,9 @@ use crate::units::{count, seconds};
 /// More rows than this say nothing new in a comment; `report.json` has them all.
 const SHOWN_FAILURES: usize = 5;
 const SHOWN_REASONS: usize = 5;
+/// A reviewer meets the words here for the first time.
+const BAD_OF_EXPOSED: &str = "<sub>bad / exposed: pods with a failed or late request, of those terminated under load; in \
+                              brackets the 95 % bound of their rate</sub>";
 
 /// Renders GitHub-flavoured Markdown, UTF-8, with a trailing newline. Whatever comes from outside (names, reasons) is
 /// escaped: it can neither break a table nor mention a person.
@@ -78,6 +81,10 @@ fn arms(page: &mut String, arms: &[Arm]) {
             ]
         }),
     );
+    if arms.iter().any(|arm| arm.terminations.total > 0) {
+        line(page, "");
+        line(page, BAD_OF_EXPOSED);
+    }
 }
 
 fn lanes(page: &mut String, arm: &Arm, named: bool) {
