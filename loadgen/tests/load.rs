@@ -87,6 +87,7 @@ fn read(ran: Ran) -> (Ran, Value) {
     let report: Value = serde_json::from_str(&ran.stdout)
         .unwrap_or_else(|error| panic!("{error}: exit code {}, {}{}", ran.code, ran.stdout, ran.stderr));
     assert_eq!(report["exit_code"].as_i64(), Some(ran.code.into()), "{}", report["reasons"]);
+    assert_eq!(common::strict::problems(&report), Vec::<String>::new(), "not as the schema says");
     let requests = &report["arms"][0]["requests"];
     let count = |field: &str| requests[field].as_u64().unwrap();
     assert_eq!(count("scheduled"), count("sent") + count("unsent"));

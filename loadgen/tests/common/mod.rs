@@ -14,6 +14,10 @@
     reason = "a test's way to fail"
 )]
 
+/// The schema, as the tests of the crate that publishes it hold reports to it.
+#[path = "../../../reports/tests/strict.rs"]
+pub mod strict;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -116,6 +120,7 @@ pub fn run(scratch: &Scratch, name: &str, arguments: &[&str]) -> Run {
     let report = fs::read(out.join("report.json"))
         .unwrap_or_else(|error| panic!("no report: {error}; exit code {}; stderr: {}", ran.code, ran.stderr));
     let report = serde_json::from_slice(&report).unwrap();
+    assert_eq!(strict::problems(&report), Vec::<String>::new(), "not as the schema says");
     Run { ran, out, report }
 }
 
