@@ -50,7 +50,9 @@ impl Drop for Folder {
 fn open(browser: &Path, folder: &Folder, page: &str) -> Opened {
     let file = folder.0.join("page.html");
     fs::write(&file, page).unwrap();
-    let mut command = Command::new(browser);
+    // A browser that hangs is one that does not open the page.
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(browser);
     // Its sandbox cannot be had by root, nor in most containers, and the pages are our own.
     command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
     command.args(["--enable-logging=stderr", "--v=0", "--no-first-run", "--dump-dom"]);
