@@ -4,6 +4,7 @@
 //! * [`load`]: `loadgen load`
 //! * [`on_cluster`]: everything that talks to a cluster
 //! * [`report`]: `loadgen report`
+//! * [`compare`]: `loadgen compare`
 //! * [`scenarios`]: `loadgen scenarios`
 //! * [`cleanup`]: `loadgen cleanup`
 //! * `ci`: what a CI is told without being asked
@@ -23,6 +24,7 @@ use crate::exit_code::ExitCode;
 
 mod ci;
 pub mod cleanup;
+pub mod compare;
 pub mod load;
 #[cfg(feature = "kube")]
 pub mod on_cluster;
@@ -65,6 +67,8 @@ enum Command {
     Load(Box<load::Args>),
     /// List the built-in scenarios, or print one as YAML
     Scenarios(scenarios::Args),
+    /// Say what got worse from one report.json to another, beyond noise
+    Compare(compare::Args),
     /// Make the report of a recording again, offline
     Report(report::Args),
     /// Undo whatever an interrupted run left
@@ -122,6 +126,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
         Command::Load(arguments_of_load) => load::main(&arguments_of_load, arguments),
         Command::Scenarios(arguments) => scenarios::main(&arguments),
         Command::Report(arguments) => report::main(&arguments),
+        Command::Compare(arguments) => compare::main(&arguments),
         Command::Cleanup(arguments) => cleanup::main(&arguments),
         #[cfg(feature = "kube")]
         Command::Check(arguments) => on_cluster::check(&arguments),

@@ -40,6 +40,15 @@ impl ExitCode {
     }
 }
 
+impl ExitCode {
+    /// Of two findings the one that a gate must not miss: fail, then inconclusive.
+    #[must_use]
+    pub fn or_worse(self, other: Self) -> Self {
+        let worse = [Self::Fail, Self::Inconclusive].into_iter().find(|code| [self, other].contains(code));
+        worse.unwrap_or(self)
+    }
+}
+
 impl From<Verdict> for ExitCode {
     fn from(verdict: Verdict) -> Self {
         match verdict {
@@ -65,5 +74,15 @@ mod tests {
         for verdict in [Verdict::Pass, Verdict::Fail, Verdict::Inconclusive] {
             assert_eq!(ExitCode::from(verdict).code(), verdict.exit_code());
         }
+    }
+
+    #[test]
+    fn the_worse_of_two_findings_counts() {
+        let (pass, fail, inconclusive) = (ExitCode::Success, ExitCode::Fail, ExitCode::Inconclusive);
+        assert_eq!(pass.or_worse(pass), pass);
+        for other in [pass, fail, inconclusive] {
+            assert_eq!((fail.or_worse(other), other.or_worse(fail)), (fail, fail));
+        }
+        assert_eq!((pass.or_worse(inconclusive), inconclusive.or_worse(pass)), (inconclusive, inconclusive));
     }
 }

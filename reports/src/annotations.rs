@@ -1,5 +1,6 @@
 //! Workflow commands of GitHub Actions: the verdict and its counterexamples as annotations of a check.
 
+use trial::compare::{Comparison, Outcome};
 use trial::plan::Role;
 use trial::report::{Report, Verdict};
 
@@ -32,6 +33,15 @@ pub fn annotations(report: &Report) -> String {
         lines.truncate(1 + SHOWN);
     }
     lines.join("\n") + "\n"
+}
+
+/// One line: what a comparison with the baseline says, and why.
+#[must_use]
+pub fn comparison(comparison: &Comparison) -> String {
+    let kind = if comparison.outcome == Outcome::NotWorse { "notice" } else { "error" };
+    let title = format!("drainproof: {} is {}", comparison.new.scenario, comparison.outcome.as_str());
+    let because = comparison.reasons.first().map_or("", String::as_str);
+    command(kind, &title, because) + "\n"
 }
 
 fn command(kind: &str, title: &str, message: &str) -> String {

@@ -1,6 +1,7 @@
 //! `report.json`: written pretty and stable, read with the version checked first.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use trial::compare::Comparison;
 use trial::report::{Report, SCHEMA_VERSION};
 
 /// Why bytes are not a report. Each is one line.
@@ -35,13 +36,22 @@ pub enum ParseError {
 
 /// Renders `report.json`: indented by two, fields in the schema's order, with a trailing newline.
 #[must_use]
+pub fn json(report: &Report) -> String {
+    pretty(report)
+}
+
+/// Renders `comparison.json`, in the same form.
+#[must_use]
+pub fn comparison(comparison: &Comparison) -> String {
+    pretty(comparison)
+}
+
 #[expect(
     clippy::expect_used,
-    clippy::missing_panics_doc,
-    reason = "a report has string keys only, so it always serialises; an empty report.json would be worse than a panic"
+    reason = "both have string keys only, so they always serialise; an empty report.json would be worse than a panic"
 )]
-pub fn json(report: &Report) -> String {
-    let mut text = serde_json::to_string_pretty(report).expect("a report has string keys only");
+fn pretty(document: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(document).expect("a document has string keys only");
     text.push('\n');
     text
 }

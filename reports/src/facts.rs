@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use trial::compare::{Comparison, Counts};
 use trial::plan::Role;
 use trial::report::{Arm, Failure, Run, Verdict};
 
@@ -57,6 +58,26 @@ pub(crate) fn bad_of_exposed(arm: &Arm) -> String {
 fn at_most(rate: f64) -> String {
     let bound = percent(rate);
     if bound.starts_with(['<', '>']) { bound } else { format!("≤ {bound}") }
+}
+
+/// `0 / 24 in 8`: bad of exposed terminations, and in how many rollouts these were.
+pub(crate) fn of_rollouts(counts: &Counts) -> String {
+    format!("{} / {} in {}", count(counts.bad), count(counts.exposed), count(counts.rollouts))
+}
+
+/// A probability to two digits.
+pub(crate) fn chance(p: f64) -> String {
+    if p >= 0.001 { format!("{p:.3}") } else { format!("{p:.1e}") }
+}
+
+/// What the columns of a comparison hold, and what makes one worse.
+pub(crate) fn how_compared(comparison: &Comparison) -> String {
+    format!(
+        "bad / exposed terminations in so many rollouts; p: how often chance alone divides them so; worse at {} or less, so that unchanged \
+         settings are called worse in at most {} of comparisons",
+        chance(comparison.level),
+        percent(comparison.alpha),
+    )
 }
 
 /// What was not observed.

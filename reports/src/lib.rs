@@ -5,6 +5,7 @@
 //!
 //! * [`json()`], [`parse`]: `report.json`, and how it is read back
 //! * [`text()`]: one to two screens for a terminal
+//! * [`comparison`]: what `compare` and `--baseline` say
 //! * [`markdown()`], [`junit()`], [`annotations()`], [`html()`]: for pull requests, CI and browsers
 //! * `facts`: what several of them say in the same words
 //! * `style`, `table`, `units`, `wrap`: what a terminal page is made of
@@ -31,6 +32,14 @@ pub use junit::junit;
 pub use markdown::markdown;
 pub use style::Color;
 pub use text::{TextOptions, text};
+
+/// Renders [`trial::compare::Comparison`].
+pub mod comparison {
+    pub use crate::annotations::comparison as annotations;
+    pub use crate::document::comparison as json;
+    pub use crate::markdown::comparison as markdown;
+    pub use crate::text::comparison as text;
+}
 
 /// The JSON Schema (draft 2020-12) of `report.json`, schema 1.x.
 pub const SCHEMA: &str = include_str!("../schema/report.schema.json");

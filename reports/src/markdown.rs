@@ -8,6 +8,10 @@ use trial::report::{Advice, Arm, Failure, Report, Verdict};
 use crate::facts::{bad_of_exposed, duration_or_dash, one_of_each, place, verdict_of};
 use crate::units::{count, seconds};
 
+mod comparison;
+
+pub use comparison::comparison;
+
 /// More rows than this say nothing new in a comment; `report.json` has them all.
 const SHOWN_FAILURES: usize = 5;
 const SHOWN_REASONS: usize = 5;

@@ -1,6 +1,7 @@
 //! The report of a run for a terminal: the verdict first, then what it rests on, then what to do.
 
 mod arms;
+mod comparison;
 mod edges;
 mod failures;
 mod notes;
@@ -15,6 +16,8 @@ use trial::report::Report;
 use crate::style::{Color, Style};
 use crate::wrap::cut;
 use page::Page;
+
+pub use comparison::comparison;
 
 /// How to render.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 mod browser;
 mod builder;
 mod ci;
+mod comparison;
 mod document;
 mod samples;
 mod schema;

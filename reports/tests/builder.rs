@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use trial::plan::Role;
 use trial::report::{
-    Arm, EndpointRemoval, Exit, Failure, LagQuantiles, Lane, Pod, PodPhase, Quantiles, Report, Requests,
-    Rollouts, Run, SCHEMA_VERSION, Terminations, Timeline, Verdict,
+    Arm, EndpointRemoval, Exit, Failure, LagQuantiles, Lane, LaneTerminations, Pod, PodPhase, Quantiles,
+    Report, Requests, Rollouts, Run, SCHEMA_VERSION, Terminations, Timeline, Verdict,
 };
 use trial::routing::Routing;
 
@@ -34,6 +34,7 @@ pub(crate) fn report(scenario: &str, verdict: Verdict, reasons: &[&str], arms: V
             tool_version: "0.1.0".to_owned(),
             argv: vec!["loadgen".to_owned(), "run".to_owned()],
             environment: BTreeMap::from([("kernel".to_owned(), "6.12".to_owned())]),
+            limits: json!({"scheduleLag": "50ms", "detectionFloor": "500ms"}),
             caveats: vec![],
         },
         arms,
@@ -62,6 +63,7 @@ pub(crate) fn lane(name: &str, requests: Requests, kept: Option<(u64, u64)>) -> 
         schedule_lag_ns: Some(LagQuantiles { p50: 21_000, p99: 140_000, max: 3 * MS }),
         connections_opened: kept.map_or(requests.sent, |(opened, _)| opened),
         idle_closes: Some(kept.map_or(0, |(_, closes)| closes)),
+        terminations: Some(LaneTerminations::default()),
     }
 }
 
@@ -82,6 +84,8 @@ pub(crate) fn arm(name: &str, role: Role, verdict: Verdict, lanes: Vec<Lane>) ->
         settings: json!({"replicas": 3, "terminationGracePeriodSeconds": 30, "lifecycle": {"preStop": null, "postStart": null}}),
         load: json!({"lanes": []}),
         disruption: json!("rolloutRestart"),
+        settle: json!({"before": "3s", "after": "3s"}),
+        local: json!({"propagation": "kube-proxy", "nodes": 2, "kubelet": "1.34"}),
         verdict,
         reasons: vec![],
         load_started_ns: Some(S),
@@ -154,7 +158,14 @@ impl PodBuilder {
     }
 
     pub(crate) fn removed(mut self, node: &str, at_ns: Option<u64>) -> Self {
-        self.0.endpoint.push(EndpointRemoval { node: node.to_owned(), removed_ns: at_ns });
+        let race = at_ns.zip(self.0.timeline.listener_closed_ns);
+        let after_listener_closed_ns =
+            race.map(|(removed, closed)| removed.wrapping_sub(closed).cast_signed());
+        self.0.endpoint.push(EndpointRemoval {
+            node: node.to_owned(),
+            removed_ns: at_ns,
+            after_listener_closed_ns,
+        });
         self
     }
 

@@ -11,7 +11,8 @@ use crate::expect::Expect::{
     Untold,
 };
 use crate::facts::Edge::{
-    Exited, Gone, PostStartStarted, PreStopLast, PreStopStarted, Requested, Sigterm, T0, Terminal,
+    Exited, Gone, MainStarted, PostStartStarted, PreStopLast, PreStopStarted, Requested, Sigterm, T0,
+    Terminal,
 };
 
 /// Where a statement can be looked at.
@@ -173,7 +174,8 @@ pub(crate) const CHECKS: &[Check] = &[
         "force",
         &[
             between(Gone, Requested, 0.0, 0.5),
-            between(Sigterm, Requested, 0.0, 1.5),
+            between(PreStopStarted, Requested, 0.0, 1.2),
+            between(Sigterm, Requested, 0.85, 1.8),
             between(Exited, Requested, 2.0, 4.2),
         ],
     ),
@@ -275,7 +277,10 @@ pub(crate) const CHECKS: &[Check] = &[
         30,
         "postStart of 10 s, listening at once: Ready only after it",
         "post-start-10",
-        &[Clients("Ready 10 to 12.5 s after postStart's start", clients::ready_after_post_start)],
+        &[
+            between(MainStarted, PostStartStarted, -2.0, 2.0),
+            Clients("Ready 10 to 12.5 s after postStart's start", clients::ready_after_post_start),
+        ],
     ),
     check(
         31,
@@ -285,6 +290,7 @@ pub(crate) const CHECKS: &[Check] = &[
             between(Requested, PostStartStarted, 0.5, 9.0),
             between(T0, PostStartStarted, 9.85, 11.2),
             about(Exited, Sigterm, 3.0),
+            Clients("its entry says terminating, and is never ready", clients::terminating_before_ready),
         ],
     ),
     check(

@@ -44,6 +44,26 @@ pub(crate) fn ready_after_post_start(facts: &Facts) -> Seen {
     Seen { shown: format!("{seconds:.2} s"), seconds: None, holds: Some((10.0..=12.5).contains(&seconds)) }
 }
 
+/// #31
+pub(crate) fn terminating_before_ready(facts: &Facts) -> Seen {
+    let entries: Vec<(bool, bool)> = facts
+        .of_victim()
+        .filter_map(|(_, event)| match event {
+            Event::SliceChanged { ready, terminating, .. } => Some((*ready, *terminating)),
+            _ => None,
+        })
+        .collect();
+    if entries.is_empty() {
+        return Seen::nothing("no entry");
+    }
+    let ready = entries.iter().filter(|(ready, _)| *ready).count();
+    let terminating = entries.iter().any(|(_, terminating)| *terminating);
+    Seen::that(
+        ready == 0 && terminating,
+        format!("{ready} times ready, {}terminating", if terminating { "" } else { "never " }),
+    )
+}
+
 /// #32
 pub(crate) fn restarted_after_pre_stop(facts: &Facts) -> Seen {
     let Some(hook) = facts.at(Edge::PreStopStarted) else { return Seen::nothing("preStop did not run") };

@@ -73,7 +73,11 @@ fn main() -> ExitCode {
     match work(Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(3),
-        Err(message) => {
+        Err(Trouble::Usage(message)) => {
+            say(&format!("parity: {message}"));
+            ExitCode::from(2)
+        }
+        Err(Trouble::Other(message)) => {
             say(&format!("parity: {message}"));
             ExitCode::from(1)
         }
@@ -84,11 +88,27 @@ fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-fn work(arguments: Arguments) -> Result<bool, String> {
+/// Why there is no table.
+enum Trouble {
+    /// A flag is wrong.
+    Usage(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl From<String> for Trouble {
+    fn from(message: String) -> Self {
+        Self::Other(message)
+    }
+}
+
+fn work(arguments: Arguments) -> Result<bool, Trouble> {
     let beside = || std::env::current_exe().map(|own| own.with_file_name("loadgen"));
     let loadgen = arguments.loadgen.map_or_else(beside, Ok).map_err(|error| error.to_string())?;
     if !loadgen.is_file() {
-        return Err(format!("{} does not exist: build it, or name it with --loadgen", loadgen.display()));
+        return Err(
+            format!("{} does not exist: build it, or name it with --loadgen", loadgen.display()).into()
+        );
     }
     let mut asked = if arguments.on.is_empty() { vec![Backend::Local] } else { arguments.on };
     asked.sort_unstable();
@@ -97,7 +117,10 @@ fn work(arguments: Arguments) -> Result<bool, String> {
     if let Some(unknown) =
         arguments.only.iter().find(|only| !CHECKS.iter().any(|check| check.number == **only))
     {
-        return Err(format!("there is no check {unknown} here"));
+        return Err(Trouble::Usage(format!("--only: there is no check {unknown} here")));
+    }
+    if let Some(missing) = arguments.from.as_ref().filter(|from| !from.is_dir()) {
+        return Err(Trouble::Usage(format!("--from: {} is no directory", missing.display())));
     }
     let again = arguments.from.is_some();
     let started = jiff::Zoned::now().strftime("%Y%m%dt%H%M%S").to_string();
@@ -122,14 +145,15 @@ fn work(arguments: Arguments) -> Result<bool, String> {
         found.extend(of_backend);
     }
     let mut rows = table::rows(&found, &asked, wanted);
+    let mut second = 0;
     let again = alone::needed(&rows);
     if !again.is_empty() {
         let count = again.len();
         say(&format!(
-            "parity: {count} experiments were off by less than {} s: each again by itself",
+            "parity: {count} experiments were off by less than {} s: each twice again by itself",
             alone::LITTLE
         ));
-        alone::run(&setting, again, &mut found);
+        second = alone::run(&setting, &again, &mut found);
         rows = table::rows(&found, &asked, wanted);
     }
     let text = match arguments.format {
@@ -139,9 +163,13 @@ fn work(arguments: Arguments) -> Result<bool, String> {
     io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())?;
     let looked_at = rows.iter().filter(|row| row.was_looked_at()).count();
     let held = rows.iter().filter(|row| row.holds()).count();
-    say(&format!("parity: {held} of {looked_at} statements hold; recordings in {}", setting.out.display()));
+    let by_second = if second == 0 { String::new() } else { format!(" ({second} times by a second run)") };
+    say(&format!(
+        "parity: {held} of {looked_at} statements hold{by_second}; recordings in {}",
+        setting.out.display()
+    ));
     if looked_at == 0 {
-        return Err("none of these checks can be looked at there".to_owned());
+        return Err("none of these checks can be looked at there".to_owned().into());
     }
     Ok(held == looked_at)
 }

@@ -108,13 +108,14 @@ pub(crate) fn rows(found: &Found, asked: &[Backend], wanted: impl Fn(u16) -> boo
 /// The whole of a long message stands in the JSON.
 const WIDEST: usize = 60;
 
-fn cell(seen: Option<&Seen>) -> String {
+/// `why`: where a backend has nothing to show.
+fn cell(seen: Option<&Seen>, why: Option<&str>) -> String {
     let shown = seen.map_or_else(String::new, |seen| {
         let short: String = seen.shown.chars().take(WIDEST).collect();
         if short.len() < seen.shown.len() { short + "…" } else { short }
     });
     match seen {
-        None => "–".to_owned(),
+        None => why.map_or_else(|| "–".to_owned(), |why| format!("– {why}")),
         Some(Seen { holds: Some(true), .. }) => shown,
         Some(Seen { holds: Some(false), .. }) => format!("✗ {shown}"),
         Some(Seen { holds: None, .. }) => format!("? {shown}"),
@@ -128,8 +129,8 @@ pub(crate) fn text(rows: &[Row]) -> String {
         cells.push([
             String::new(),
             row.expected.clone(),
-            cell(row.local.as_ref()),
-            cell(row.kube.as_ref()),
+            cell(row.local.as_ref(), row.not_modelled),
+            cell(row.kube.as_ref(), row.not_modelled),
             row.difference.map_or_else(String::new, |seconds| {
                 format!("{}{seconds:+.3} s", if row.agrees() { "" } else { "✗ " })
             }),

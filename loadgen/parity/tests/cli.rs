@@ -15,7 +15,7 @@ fn said(output: &Output) -> String {
 #[test]
 fn a_check_that_does_not_exist_is_named() {
     let output = parity(&["--loadgen", env!("CARGO_BIN_EXE_parity"), "--only", "1,99"]);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("there is no check 99"), "{}", said(&output));
 }
 
@@ -30,6 +30,9 @@ fn a_product_that_does_not_exist_is_named() {
 fn recordings_that_are_not_there_show_nothing_and_nothing_holds() {
     let directory = std::env::temp_dir().join(format!("drainproof-parity-{}", std::process::id()));
     let from = directory.to_string_lossy().into_owned();
+    let missing = parity(&["--loadgen", env!("CARGO_BIN_EXE_parity"), "--from", &from]);
+    assert_eq!((missing.status.code(), directory.exists()), (Some(2), false), "{}", said(&missing));
+    std::fs::create_dir_all(&directory).unwrap();
     let flags =
         ["--loadgen", env!("CARGO_BIN_EXE_parity"), "--from", &from, "--only", "2,40", "--format", "json"];
     let output = parity(&flags);

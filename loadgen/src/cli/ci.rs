@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use trial::compare::Comparison;
 use trial::report::Report;
 
 use super::Format;
@@ -50,22 +51,39 @@ impl Surroundings {
                 return super::fail(&error);
             }
         }
-        if let Some(path) = &self.summary {
-            let appended = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .and_then(|mut file| file.write_all(reports::markdown(report).as_bytes()));
-            if let Err(error) = appended {
-                return super::fail(&format!(
-                    "failed to append to GITHUB_STEP_SUMMARY ({}): {error}",
-                    path.display()
-                ));
-            }
+        if let Err(code) = self.summarise(&reports::markdown(report)) {
+            return code;
         }
         if self.annotates && format == Format::Text {
             return super::print(&reports::annotations(report));
         }
         ExitCode::Success
+    }
+
+    /// The same of a comparison with a baseline, whose files stand beside those of the report.
+    pub(super) fn tell_comparison(&self, comparison: &Comparison, out: &Path, format: Format) -> ExitCode {
+        if !self.is_ci {
+            return ExitCode::Success;
+        }
+        let page = reports::comparison::markdown(comparison);
+        if let Err(error) = recorder::replace(&out.join("comparison.md"), page.as_bytes()) {
+            return super::fail(&error);
+        }
+        if let Err(code) = self.summarise(&page) {
+            return code;
+        }
+        if self.annotates && format == Format::Text {
+            return super::print(&reports::comparison::annotations(comparison));
+        }
+        ExitCode::Success
+    }
+
+    /// Appends to the job's summary, if there is one.
+    fn summarise(&self, page: &str) -> Result<(), ExitCode> {
+        let Some(path) = &self.summary else { return Ok(()) };
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        file.and_then(|mut file| file.write_all(page.as_bytes())).map_err(|error| {
+            super::fail(&format!("failed to append to GITHUB_STEP_SUMMARY ({}): {error}", path.display()))
+        })
     }
 }

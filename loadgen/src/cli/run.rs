@@ -16,14 +16,13 @@ use trial::plan::{Plan, Role};
 use trial::recording::{FORMAT_MAJOR, FORMAT_MINOR, Header};
 use trial::scenario::{Overrides, Scenario, redact};
 
+mod conclude;
 mod fits;
 
 use super::Format;
-use super::ci::Surroundings;
 use crate::builtin;
 use crate::conductor::{Conductor, Outcome, Place, RunError, Stop, isolation};
 use crate::exit_code::ExitCode;
-use crate::playback;
 use crate::progress::{Display, Progress};
 use crate::recorder::{self, Recorder};
 
@@ -69,6 +68,9 @@ pub struct Args {
     /// Certificates of the authorities that an https:// server's certificate may be signed by, as a PEM file; those of this machine if none
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
+    /// Also compare with this report.json of an earlier run: 3 if it got worse, 4 if that cannot be told
+    #[arg(long, value_name = "REPORT.json")]
+    baseline: Option<PathBuf>,
     /// Where report.json and the recording go; by default reports/runs and the run's id
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -95,6 +97,10 @@ enum Backend {
 
 pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
     let (clock, anchor) = Clock::start();
+    let baseline = match arguments.baseline.as_deref().map(super::compare::read).transpose() {
+        Ok(baseline) => baseline,
+        Err(error) => return error.tell(),
+    };
     let plan = match plan(arguments, anchor) {
         Ok(plan) => plan,
         Err(code) => return code,
@@ -138,7 +144,7 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
     };
     let (error, leftovers) = match conduct(&plan, conductor, runtime) {
         Ok(Outcome { error: None, leftovers, stop }) => {
-            return conclude(arguments, &out, stop, &leftovers);
+            return conclude::conclude(arguments, &out, stop, &leftovers, baseline.as_ref());
         }
         Ok(Outcome { error: Some(error), leftovers, .. }) => (error, leftovers),
         Err(error) => (error, Vec::new()),
@@ -349,38 +355,6 @@ fn signals(run: String, is_local: bool) -> std::io::Result<watch::Receiver<Stop>
         }
     });
     Ok(receiver)
-}
-
-/// The report comes from the recording, by the same path as `loadgen report` takes.
-fn conclude(arguments: &Args, out: &Path, stop: Stop, leftovers: &[String]) -> ExitCode {
-    let left = tell_leftovers(arguments, leftovers);
-    let report = match playback::report(out) {
-        Ok(report) => report,
-        Err(error) => {
-            let code = super::fail(&error);
-            return left.unwrap_or(code);
-        }
-    };
-    let file = out.join("report.json");
-    if let Err(error) = recorder::replace(&file, reports::json(&report).as_bytes()) {
-        return super::fail(&error);
-    }
-    let rendered = super::render(&report, arguments.format);
-    let printed = match arguments.format {
-        Format::Text => super::print(&format!("{rendered}\nReport and recording: {}\n", out.display())),
-        _ => super::print(&rendered),
-    };
-    let told = Surroundings::from_env().tell(&report, out, arguments.format);
-    let printed = if printed == ExitCode::Success { told } else { printed };
-    if let Some(code) = left {
-        return code;
-    }
-    match stop {
-        Stop::Interrupt => ExitCode::Interrupted,
-        Stop::Terminate => ExitCode::Terminated,
-        Stop::No | Stop::MaxTime | Stop::Failed if printed != ExitCode::Success => printed,
-        Stop::No | Stop::MaxTime | Stop::Failed => report.verdict.into(),
-    }
 }
 
 /// A run that never began leaves nothing behind.

@@ -44,7 +44,9 @@ pub fn caveats(isolation: Isolation) -> Vec<String> {
          and what new connections then meet (no neighbour after 3 s, or silence from another node), is emulated where \
          connections are routed"
             .to_owned(),
-        "local backend: one container a pod, no sidecars; a container that ends by itself is not restarted".to_owned(),
+        "local backend: one container a pod, no sidecars; local.kubelet governs how a pod is stopped, while endpoints, node \
+         rules and terminal phases are those of 1.28 and later"
+            .to_owned(),
     ];
     if isolation == Isolation::UserPid {
         caveats.push(

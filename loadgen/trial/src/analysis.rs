@@ -139,7 +139,7 @@ impl<'a> Analysis<'a> {
         let late = verdict::LateElsewhere::of(controls);
         let mut judged = Vec::with_capacity(arms.len());
         for ((arm, planned), evidence) in arms.iter_mut().zip(&plan.arms).zip(&evidence) {
-            let judgement = verdict::judge_arm(arm, planned, evidence, plan, late);
+            let judgement = verdict::judge_arm(arm, planned, evidence, plan, &late);
             (arm.verdict, arm.reasons) = (judgement.verdict, judgement.reasons.clone());
             judged.push(judgement);
         }
@@ -191,6 +191,7 @@ fn run(header: &Header, duration_ns: Option<u64>, caveats: Vec<String>) -> repor
         tool_version: header.tool_version.clone(),
         argv: header.argv.clone(),
         environment: header.environment.clone(),
+        limits: serde_json::to_value(plan.limits).unwrap_or_default(),
         caveats,
     }
 }

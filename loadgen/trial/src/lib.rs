@@ -13,9 +13,11 @@
 //! * [`recording`]: the header, and how parts are encoded
 //! * [`report`]: the document that every format renders
 //! * [`analysis`], [`verdict`], [`statistics`]: from a recording to that document
+//! * [`compare`]: whether one such document is worse than another
 
 pub mod analysis;
 pub mod arrival;
+pub mod compare;
 pub mod event;
 pub mod id;
 pub mod plan;

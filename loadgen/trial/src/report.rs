@@ -7,8 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Role;
 
+mod lanes;
+
+pub use lanes::{LagQuantiles, Lane, LaneTerminations, Outage, Quantiles, Requests};
+
 /// Major and minor of the schema: a reader of 1.x reads every 1.y.
-pub const SCHEMA_VERSION: &str = "1.1";
+pub const SCHEMA_VERSION: &str = "1.2";
 
 /// The verdict on a run or an arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +84,9 @@ pub struct Run {
     pub tool_version: String,
     pub argv: Vec<String>,
     pub environment: BTreeMap<String, String>,
+    /// Beyond these the measurement is not trusted. Since 1.2.
+    #[serde(default)]
+    pub limits: serde_json::Value,
     /// What a reader must know about what this backend or plan could not show.
     pub caveats: Vec<String>,
 }
@@ -95,6 +102,12 @@ pub struct Arm {
     /// The load as resolved.
     pub load: serde_json::Value,
     pub disruption: serde_json::Value,
+    /// How long the load went on undisturbed, before and after. Since 1.2.
+    #[serde(default)]
+    pub settle: serde_json::Value,
+    /// What the local backend emulated; null elsewhere. Since 1.2.
+    #[serde(default)]
+    pub local: serde_json::Value,
     pub verdict: Verdict,
     pub reasons: Vec<String>,
     pub load_started_ns: Option<u64>,
@@ -137,54 +150,6 @@ pub struct Agent {
     /// From the first to the last failed or late request.
     pub first_failure_ns: Option<u64>,
     pub last_failure_ns: Option<u64>,
-}
-
-/// scheduled = sent + unsent; sent = ok + failed + late + interrupted. Faults of the measuring client are no failures
-/// of the service: they count as interrupted, and the arm's reasons name their number.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "named as in the schema")]
-pub struct Requests {
-    pub scheduled: u64,
-    pub sent: u64,
-    pub ok: u64,
-    pub failed: u64,
-    pub late: u64,
-    pub unsent: u64,
-    pub interrupted: u64,
-}
-
-/// One lane.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "named as in the schema")]
-pub struct Lane {
-    pub name: String,
-    pub requests: Requests,
-    /// From the intended time, answered requests.
-    pub latency_ns: Option<Quantiles>,
-    pub schedule_lag_ns: Option<LagQuantiles>,
-    pub connections_opened: u64,
-    /// Kept connections that the server closed while idle; `None` if the recording ends early.
-    pub idle_closes: Option<u64>,
-}
-
-/// Latency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "named as in the schema")]
-pub struct Quantiles {
-    pub p50: u64,
-    pub p90: u64,
-    pub p99: u64,
-    pub p999: u64,
-    pub max: u64,
-}
-
-/// Schedule lag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "named as in the schema")]
-pub struct LagQuantiles {
-    pub p50: u64,
-    pub p99: u64,
-    pub max: u64,
 }
 
 /// One failed or late request.
@@ -343,6 +308,10 @@ impl Timeline {
 pub struct EndpointRemoval {
     pub node: String,
     pub removed_ns: Option<u64>,
+    /// The race of the two flows as a number: how long after the pod's listener closed that was (negative: before). So long
+    /// were new connections sent to a pod that took none. Since 1.2.
+    #[serde(default)]
+    pub after_listener_closed_ns: Option<i64>,
 }
 
 /// A span of time.
@@ -359,17 +328,6 @@ pub struct Span {
 pub struct Exit {
     pub code: Option<i32>,
     pub signal: Option<i32>,
-}
-
-/// A window of a lane in which requests failed or were late, with gaps of less than a second.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "named as in the schema")]
-pub struct Outage {
-    pub lane: String,
-    pub from_ns: u64,
-    pub to_ns: u64,
-    pub failed: u64,
-    pub late: u64,
 }
 
 /// One of the article's claims, with what was measured.

@@ -2,9 +2,11 @@
 //! (2) lateness counts only where the schedule lag was within its limit; (3) otherwise any reason why the measurement
 //! may have missed something makes it inconclusive; (4) else it is a pass, which says what it bounds.
 
+use std::collections::BTreeMap;
+
 use crate::analysis::text::{count, counted, duration};
 use crate::plan::{self, Plan, Role};
-use crate::report::{Arm, Verdict};
+use crate::report::{self, Arm, Verdict};
 use crate::settings::{Allowed, ArmsExpected, Disruption};
 use crate::statistics::real;
 
@@ -29,6 +31,8 @@ pub struct Evidence {
     pub interrupted_requests: u64,
     /// Late ones whose own schedule lag was within the limit, and that met no stall.
     pub late_in_lag: u64,
+    /// The same, by lane.
+    pub late_by_lane: BTreeMap<String, u64>,
     /// Late ones that were under way while the measuring process stood still; none of `late_in_lag` was.
     pub late_in_stall: u64,
     /// Answers ended by nothing but a close that may have been a cut.
@@ -76,26 +80,38 @@ pub struct Completed {
     pub overflowed: u64,
 }
 
-/// Late requests of the control arms: what happens without any disruption.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Late requests of the control arms, by lane: what happens without any disruption.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LateElsewhere {
-    late: u64,
-    sent: u64,
+    /// Late and sent.
+    lanes: BTreeMap<String, (u64, u64)>,
 }
 
 impl LateElsewhere {
     /// Sums control arms.
     pub fn of<'a>(controls: impl Iterator<Item = (&'a Arm, &'a Evidence)>) -> Self {
-        controls.fold(Self::default(), |sum, (arm, evidence)| Self {
-            late: sum.late + evidence.late_in_lag,
-            sent: sum.sent + arm.requests.sent,
-        })
+        let mut lanes: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for (arm, evidence) in controls {
+            for lane in &arm.lanes {
+                let (late, sent) = lanes.entry(lane.name.clone()).or_default();
+                *late += evidence.late_by_lane.get(&lane.name).copied().unwrap_or_default();
+                *sent += lane.requests.sent;
+            }
+        }
+        Self { lanes }
     }
 
-    /// How many of `sent` requests would have been late without a disruption, rounded up.
-    fn expected_of(self, sent: u64) -> u64 {
-        let product = u128::from(self.late) * u128::from(sent);
-        u64::try_from(product.div_ceil(u128::from(self.sent.max(1)))).unwrap_or(u64::MAX)
+    /// How many of the arm's late requests would have been late without a disruption. Lane by lane: one that is slow anyway
+    /// excuses no other.
+    fn excuses(&self, arm: &Arm, evidence: &Evidence) -> u64 {
+        let of_lane = |lane: &report::Lane| {
+            let late = evidence.late_by_lane.get(&lane.name).copied().unwrap_or_default();
+            let (usual, sent) = self.lanes.get(&lane.name).copied().unwrap_or_default();
+            let expected =
+                (u128::from(usual) * u128::from(lane.requests.sent)).div_ceil(u128::from(sent.max(1)));
+            late.min(u64::try_from(expected).unwrap_or(u64::MAX))
+        };
+        arm.lanes.iter().map(of_lane).sum()
     }
 }
 
@@ -117,14 +133,15 @@ pub fn judge_arm(
     planned: &plan::Arm,
     evidence: &Evidence,
     plan: &Plan,
-    late: LateElsewhere,
+    late: &LateElsewhere,
 ) -> Judgement {
     let doubts = doubts(arm, planned, evidence, plan);
     let broken = doubts.iter().any(|doubt| doubt.broken);
     let (verdict, reasons) = if planned.role == Role::NegativeControl {
         judge_negative(arm, evidence, doubts)
     } else {
-        let late = if planned.role == Role::Trial { late } else { LateElsewhere::default() };
+        let nothing = LateElsewhere::default();
+        let late = if planned.role == Role::Trial { late } else { &nothing };
         judge_trial(arm, planned, evidence, plan, late, doubts)
     };
     Judgement { verdict, reasons, broken }
@@ -160,7 +177,7 @@ fn judge_trial(
     planned: &plan::Arm,
     evidence: &Evidence,
     plan: &Plan,
-    late: LateElsewhere,
+    late: &LateElsewhere,
     doubts: Vec<Doubt>,
 ) -> (Verdict, Vec<String>) {
     let mut faults = beyond_expectation(arm, evidence, plan, late);
@@ -210,7 +227,7 @@ const fn counted_before(evidence: &Evidence, arm: &Arm) -> (u64, u64) {
 }
 
 /// Rules 1 and 2.
-fn beyond_expectation(arm: &Arm, evidence: &Evidence, plan: &Plan, late: LateElsewhere) -> Vec<String> {
+fn beyond_expectation(arm: &Arm, evidence: &Evidence, plan: &Plan, late: &LateElsewhere) -> Vec<String> {
     let mut faults = Vec::new();
     let sent = arm.requests.sent;
     if !plan.expect.failed.accepts(arm.requests.failed) {
@@ -229,7 +246,7 @@ fn beyond_expectation(arm: &Arm, evidence: &Evidence, plan: &Plan, late: LateEls
             faults.push(format!("the first was {}", first.sentence));
         }
     }
-    let usual = late.expected_of(sent);
+    let usual = late.excuses(arm, evidence);
     if !plan.expect.late.accepts(evidence.late_in_lag.saturating_sub(usual)) {
         let beside = match usual {
             0 => String::new(),

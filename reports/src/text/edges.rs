@@ -2,6 +2,8 @@
 
 use trial::report::{Arm, Pod};
 
+use crate::units::duration;
+
 /// The edge that a timeline starts with.
 pub(super) const DELETE: &str = "delete requested";
 
@@ -105,4 +107,22 @@ pub(super) fn removals(pod: &Pod) -> Vec<Removal> {
         removals.push(Removal { nodes: format!("{missing} of {all} nodes"), at_ns: None });
     }
     removals
+}
+
+/// The race of the two flows, in a number for each node: so long were new connections still sent to a pod that took none, or so
+/// early had they ceased. Where nobody saw the listener close, the process's end stands for it.
+pub(super) fn races(pod: &Pod) -> Vec<String> {
+    let closed = pod.timeline.listener_closed_ns.map(|at_ns| (at_ns, "the listener closed"));
+    let ended = || pod.timeline.exited_ns.map(|at_ns| (at_ns, "the process ended"));
+    let Some((closed, what)) = closed.or_else(ended) else { return Vec::new() };
+    let told = |removal: &Removal| {
+        let removed = removal.at_ns?;
+        let order = if removed < closed { "before" } else { "after" };
+        Some(format!(
+            "endpoint gone on {} {} {order} {what}",
+            removal.nodes,
+            duration(removed.abs_diff(closed))
+        ))
+    };
+    removals(pod).iter().filter_map(told).collect()
 }

@@ -104,6 +104,10 @@ fn draw(page: &mut Page, arm: &Arm, pod: &Pod) {
     let offsets: Vec<String> =
         told.map(|edge| format!("{} {}", offset(since(origin, edge.at_ns)), edge.text)).collect();
     page.list(Style::Plain, "  ", &offsets);
+    let races = edges::races(pod);
+    if !races.is_empty() {
+        page.sentence(Style::Plain, "  race: ", "    ", &races.join(" · "));
+    }
     if !unseen.is_empty() {
         page.list(Style::Warn, "  not observed: ", &unseen);
     }

@@ -3,7 +3,7 @@
 //! One task writes the slice, one task a node follows it; they are joined by bounded channels, and every change
 //! becomes an event at the moment at which it takes effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,22 +140,26 @@ async fn write_slice(
     published: bool,
 ) {
     let mut entries: BTreeMap<PodId, Entry> = BTreeMap::new();
+    // Also of pods that have no entry yet: a pod may be deleted before it is ready.
+    let mut terminating: BTreeSet<PodId> = BTreeSet::new();
     while let Some((changed, change)) = inbox.recv().await {
         let due = changed + Duration::from_micros(random.u64(5_000..50_000));
         tokio::time::sleep(due.saturating_since(emitter.clock().now())).await;
         let event = match change {
             Change::Ready(pod, address, serving) => {
-                let entry =
-                    entries.entry(pod).or_insert(Entry { address, serving, terminating: false, published });
+                let terminating = terminating.contains(&pod);
+                let entry = entries.entry(pod).or_insert(Entry { address, serving, terminating, published });
                 entry.serving = serving;
                 Event::SliceChanged { pod, ready: entry.ready(), serving, terminating: entry.terminating }
             }
             Change::Terminating(pod) => {
+                terminating.insert(pod);
                 let Some(entry) = entries.get_mut(&pod) else { continue };
                 entry.terminating = true;
                 Event::SliceChanged { pod, ready: entry.ready(), serving: entry.serving, terminating: true }
             }
             Change::Removed(pod) => {
+                terminating.remove(&pod);
                 if entries.remove(&pod).is_none() {
                     continue;
                 }

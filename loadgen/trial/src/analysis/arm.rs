@@ -73,6 +73,16 @@ pub(super) struct Hits {
     pub(super) bad: bool,
 }
 
+/// Whether a failed or late request can be held against the service's disruption.
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    /// The schedule was kept, and nothing stood still.
+    in_lag: bool,
+    stalled: bool,
+    /// The disruption had not begun.
+    before: bool,
+}
+
 impl<'a> Arm<'a> {
     /// `events` are the arm's, in order of time; `stalls` those of the process, whichever arm was under way, and of the
     /// arm's agents.
@@ -245,13 +255,17 @@ impl<'a> Arm<'a> {
         let (due, seen) = (record.intended.as_nanos(), seen(record));
         let overlaps =
             |pod: &PodFacts| pod.deleted_at().is_some_and(|from| seen >= from) && pod.is_there(due);
+        let elsewhere = self.is_elsewhere();
+        let Some(lane) = self.lanes.get_mut(usize::from(record.lane.0)) else { return };
         if let Some(id) = record.pod.known() {
             if self.pods.get(&id).is_some_and(overlaps) {
                 self.hits.entry(id).or_default().exposed += 1;
+                lane.hits.entry(id).or_default().exposed += 1;
             }
-        } else if !self.is_elsewhere() {
+        } else if !elsewhere {
             for (id, _) in self.pods.iter().filter(|(_, pod)| overlaps(pod)) {
                 self.hits.entry(*id).or_default().possible += 1;
+                lane.hits.entry(*id).or_default().possible += 1;
             }
         }
     }
@@ -265,6 +279,8 @@ impl<'a> Arm<'a> {
         *self.causes.entry(cause).or_default() += 1;
         let seen = found.seen;
         let whose = found.id;
+        let timing = self.timing(record, seen);
+        let counts = !late || timing.in_lag;
         let hurt = whose.map_or(found.candidates, |id| vec![id]);
         for id in hurt {
             let terminating = self.pods.get(&id).is_some_and(|pod| {
@@ -278,16 +294,33 @@ impl<'a> Arm<'a> {
                 // One whose pod was found out, not named by it, was due to it all the same.
                 hits.exposed += u64::from(record.pod.known().is_none() && whose == Some(id));
                 hits.late += u64::from(late && whose == Some(id));
+                if let Some(lane) = self.lanes.get_mut(usize::from(record.lane.0)) {
+                    let hits = lane.hits.entry(id).or_default();
+                    hits.failed |= !late;
+                    hits.late |= late && counts;
+                }
             }
         }
-        self.count(record, late, (found.moment, seen));
+        self.count(record, late, found.moment, timing);
         self.first.insert((seen, record.lane.0, record.agent, record.slot, record.worker), *record);
         if self.first.len() > FAILURES_SHOWN {
             self.first.pop_last();
         }
     }
 
-    fn count(&mut self, record: &Record, late: bool, (moment, seen): (u64, u64)) {
+    /// What the measurement itself was doing meanwhile.
+    fn timing(&self, record: &Record, seen: u64) -> Timing {
+        let limit = self.header.plan.limits.schedule_lag;
+        let in_lag = record.lag_ns().is_some_and(|lag| Duration::from_nanos(lag) <= limit);
+        let stalled = self.stalls.iter().any(|stall| {
+            let concerns = stall.agent.is_none_or(|agent| agent == record.agent);
+            concerns && record.intended.as_nanos() <= stall.to && stall.from <= seen
+        });
+        let before = self.is_disrupted() && self.disrupted_at.is_none_or(|from| seen < from);
+        Timing { in_lag: in_lag && !stalled, stalled, before }
+    }
+
+    fn count(&mut self, record: &Record, late: bool, moment: u64, timing: Timing) {
         if let Some(agent) = self.agents.get_mut(&record.agent) {
             agent.failed += u64::from(!late);
             agent.late += u64::from(late);
@@ -296,14 +329,7 @@ impl<'a> Arm<'a> {
             agent.first_failure_ns = Some(agent.first_failure_ns.map_or(moment, |first| first.min(moment)));
             agent.last_failure_ns = agent.last_failure_ns.max(Some(moment));
         }
-        let limit = self.header.plan.limits.schedule_lag;
-        let in_lag = record.lag_ns().is_some_and(|lag| Duration::from_nanos(lag) <= limit);
-        let stalled = self.stalls.iter().any(|stall| {
-            let concerns = stall.agent.is_none_or(|agent| agent == record.agent);
-            concerns && record.intended.as_nanos() <= stall.to && stall.from <= seen
-        });
-        let in_lag = in_lag && !stalled;
-        let before = self.is_disrupted() && self.disrupted_at.is_none_or(|from| seen < from);
+        let Timing { in_lag, stalled, before } = timing;
         self.after_disruption += u64::from(!before);
         let evidence = &mut self.evidence;
         if late {
@@ -317,6 +343,9 @@ impl<'a> Arm<'a> {
         }
         if let Some(lane) = self.lanes.get_mut(usize::from(record.lane.0)) {
             lane.windows.add(moment, late);
+            lane.failed_after += u64::from(!late && !before);
+            lane.late_counted += u64::from(late && in_lag);
+            lane.late_after += u64::from(late && in_lag && !before);
         }
     }
 

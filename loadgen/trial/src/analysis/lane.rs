@@ -1,12 +1,14 @@
 //! The counts and distributions of one lane.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use super::outages::Windows;
+use crate::id::PodId;
 use crate::record::{Class, Flags, Record};
-use crate::report::{self, LagQuantiles, Quantiles, Requests};
+use crate::report::{self, LagQuantiles, LaneTerminations, Quantiles, Requests};
 use crate::settings;
 
 /// What became of a slot, in the sums of a report.
@@ -39,7 +41,26 @@ pub(super) struct Lane<'a> {
     reused: u64,
     /// A request's pod is known.
     pub(super) named: bool,
+    /// What happened to its requests on pods that were terminating.
+    pub(super) hits: BTreeMap<PodId, Hits>,
+    /// Failed ones, and late ones that count, since the disruption began.
+    pub(super) failed_after: u64,
+    pub(super) late_after: u64,
+    /// Late ones that count, whenever.
+    pub(super) late_counted: u64,
     pub(super) summary: Option<Summary>,
+}
+
+/// What happened to one lane's requests on one pod while it was terminating.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Hits {
+    /// Due to it or under way on it.
+    pub(super) exposed: u64,
+    /// The same of requests whose pod is not known.
+    pub(super) possible: u64,
+    pub(super) failed: bool,
+    /// One that counts: the schedule was kept.
+    pub(super) late: bool,
 }
 
 /// Totals that the engine told.
@@ -92,6 +113,10 @@ impl<'a> Lane<'a> {
             connected: 0,
             reused: 0,
             named: false,
+            hits: BTreeMap::new(),
+            failed_after: 0,
+            late_after: 0,
+            late_counted: 0,
             summary: None,
         }
     }
@@ -152,7 +177,27 @@ impl<'a> Lane<'a> {
         }
     }
 
-    pub(super) fn report(&self) -> report::Lane {
+    /// As an arm's terminations are counted, of this lane's requests alone.
+    fn terminations(&self, replicas: u32) -> LaneTerminations {
+        let mut found = LaneTerminations {
+            failed_requests: self.failed_after,
+            late_requests: self.late_after,
+            ..LaneTerminations::default()
+        };
+        for hits in self.hits.values() {
+            let bad = hits.failed || hits.late;
+            // Where answers do not name their pod, 3k requests reach one of k pods with 95 %.
+            let reached = hits.exposed > 0 || hits.possible >= 3 * u64::from(replicas.max(1));
+            found.exposed += u64::from(bad || reached);
+            found.failed += u64::from(hits.failed);
+            found.late += u64::from(hits.late);
+            found.bad += u64::from(bad);
+        }
+        found
+    }
+
+    /// The lane's part of the report; `replicas` are those of the workload.
+    pub(super) fn report(&self, replicas: u32) -> report::Lane {
         let latency = self.latency.seen.then(|| Quantiles {
             p50: self.latency.quantile(0.5),
             p90: self.latency.quantile(0.9),
@@ -174,6 +219,7 @@ impl<'a> Lane<'a> {
                 .summary
                 .map_or(self.first_requests, |summary| summary.connections_opened),
             idle_closes: self.summary.map(|summary| summary.idle_closes),
+            terminations: Some(self.terminations(replicas)),
         }
     }
 }

@@ -24,6 +24,9 @@ const STEP_NS: u64 = 50_000_000;
 /// A pod that the rules still name is passed over by so many connections in a row less often than this.
 const CHANCE: f64 = 1e-6;
 
+/// No removal takes longer to reach the nodes of a cluster in order.
+const TRAVELS_NS: u64 = 5_000_000_000;
+
 /// By node, what new connections reached.
 #[derive(Debug, Default)]
 pub(super) struct Reach {
@@ -53,9 +56,17 @@ impl Reach {
 
     /// Gives every terminated pod its removal, on nodes that new connections came from and whose rules nobody reported.
     pub(super) fn settle(self, pods: &mut BTreeMap<PodId, PodFacts>, names: &[String]) {
-        let passed_over = passed_over(pods.len());
+        // Who may have been named beside a pod while its removal travelled: many more come and go in a long run.
+        let lives: Vec<(u64, u64)> = pods
+            .values()
+            .filter_map(|pod| Some((pod.ready?, pod.deleted_at().unwrap_or(u64::MAX))))
+            .collect();
         for (id, pod) in pods {
             let Some(deleted) = pod.deleted_at() else { continue };
+            let beside = |(ready, until): &&(u64, u64)| {
+                *ready <= deleted.saturating_add(TRAVELS_NS) && *until >= deleted.saturating_sub(TRAVELS_NS)
+            };
+            let passed_over = passed_over(lives.iter().filter(beside).count());
             for (node, begun) in &self.begun {
                 let Some(name) = names.get(usize::from(node.0)) else { continue };
                 if pod.rules.contains_key(name) {

@@ -1,6 +1,6 @@
 //! What a fold over an arm becomes in the report.
 
-use super::{Arm, Hits, Lane};
+use super::{Arm, Hits};
 use crate::analysis::attribution::{Attribution, attribute};
 use crate::analysis::cause::Cause;
 use crate::analysis::text;
@@ -23,6 +23,12 @@ impl Arm<'_> {
             },
             load: serde_json::to_value(&self.plan.load).unwrap_or_default(),
             disruption: serde_json::to_value(&self.plan.disruption).unwrap_or_default(),
+            settle: serde_json::to_value(self.plan.settle).unwrap_or_default(),
+            local: if self.header.backend == "local" && self.plan.has_workload() {
+                serde_json::to_value(&self.plan.local).unwrap_or_default()
+            } else {
+                serde_json::Value::Null
+            },
             verdict: report::Verdict::Inconclusive,
             reasons: vec![],
             load_started_ns: self.load_started,
@@ -32,7 +38,7 @@ impl Arm<'_> {
                 .map(|(end, start)| end.saturating_sub(start)),
             first_disruption_ns: self.disrupted_at,
             requests: self.requests(),
-            lanes: self.lanes.iter().map(Lane::report).collect(),
+            lanes: self.lanes.iter().map(|lane| lane.report(self.plan.workload.replicas)).collect(),
             failures_by_class: self.by_class.clone(),
             failures_by_pod_phase: self.by_phase.clone(),
             failures_by_routing: self.by_routing.clone(),
@@ -80,8 +86,13 @@ impl Arm<'_> {
     /// One pod's part of the report.
     fn pod(&self, pod: &PodFacts, hits: Option<&Hits>) -> report::Pod {
         let hits = hits.copied().unwrap_or_default();
-        let removal =
-            |node: &String| report::EndpointRemoval { node: node.clone(), removed_ns: pod.removed_at(node) };
+        let removal = |node: &String| {
+            let removed_ns = pod.removed_at(node);
+            let race = removed_ns.zip(pod.timeline.listener_closed_ns);
+            let after_listener_closed_ns =
+                race.map(|(removed, closed)| removed.wrapping_sub(closed).cast_signed());
+            report::EndpointRemoval { node: node.clone(), removed_ns, after_listener_closed_ns }
+        };
         let endpoint = pod.deleted_at().map(|_| self.nodes().iter().map(removal).collect());
         report::Pod {
             name: pod.name.clone(),

@@ -170,3 +170,9 @@ fn nothing_sent_and_lanes_without_records() {
     empty.records.clear();
     doubted(&empty.completed(), "no request was sent");
 }
+
+#[test]
+fn deletes_that_did_not_come_to_their_end() {
+    let begun = Event::DisruptionStarted { kind: "deletePods".into() };
+    doubted(&clean().event(2_980, begun).completed(), "the disruption did not come to its end");
+}

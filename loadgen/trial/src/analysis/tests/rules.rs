@@ -85,6 +85,49 @@ fn late_requests_count_in_excess_of_the_control_arms() {
 }
 
 #[test]
+fn a_lane_that_is_slow_anyway_excuses_no_other() {
+    let plans = vec![arm("trial", Role::Trial), arm("control", Role::Control)];
+    let mut recording =
+        Recording::empty(plans).scene(&Stop::default()).answered(NEW, 1, 4_000, 1_500, 1).next_arm();
+    recording = recording.scene(&Stop::default()).answered(REUSED, 1, 4_000, 1_500, 7);
+    recording
+        .events
+        .retain(|timed| timed.arm.0 == 0 || !matches!(timed.event, Event::DeleteRequested { .. }));
+    judged(&recording.report(), Verdict::Fail, "arm trial: 1 of 376 requests answered late");
+}
+
+#[test]
+fn all_answered_but_some_ten_seconds_late_is_a_fail_and_nowhere_whole() {
+    let plans = vec![arm("trial", Role::Trial), arm("control", Role::Control)];
+    let mut recording = Recording::empty(plans).scene(&Stop::default());
+    for at in 0..5 {
+        recording = recording.answered(NEW, 1, 3_200 + 20 * at, 10_000, 1);
+    }
+    let mut recording = recording.next_arm().scene(&Stop::default());
+    recording
+        .events
+        .retain(|timed| timed.arm.0 == 0 || !matches!(timed.event, Event::DeleteRequested { .. }));
+    for planned in &mut recording.header.plan.arms {
+        planned.load.timeout = std::time::Duration::from_secs(30);
+    }
+    let report = recording.clone().report();
+    judged(&report, Verdict::Fail, "arm trial: 5 of 380 requests answered late");
+    assert_eq!(report.exit_code, 3);
+    let requests = report.arms[0].requests;
+    assert_eq!((requests.ok, requests.failed, requests.late), (375, 0, 5));
+    assert_eq!(report.arms[0].lanes[0].terminations.unwrap().late_requests, 5);
+    assert!(
+        report.arms[0].failures.iter().all(|failure| failure.class == "late"),
+        "each is told with its pod"
+    );
+    // Only what is asked for is accepted.
+    recording.header.plan.expect.late = Allowed::AtMost(4);
+    judged(&recording.clone().report(), Verdict::Fail, "5 of 380 requests answered late (4 accepted)");
+    recording.header.plan.expect.late = Allowed::AtMost(5);
+    assert_eq!(recording.report().verdict, Verdict::Pass);
+}
+
+#[test]
 fn failures_before_the_disruption_alone_prove_nothing_about_it() {
     judged(
         &refused(clean(), 1_000).report(),
@@ -172,4 +215,39 @@ fn a_run_without_a_trial_arm_is_inconclusive() {
         "no trial arm was planned",
     );
     assert_eq!(clean().failed(REUSED, 0, 4_100, 1, 3, Class::WaitReset).arm_report().verdict, Verdict::Fail);
+}
+
+#[test]
+fn a_negative_control_proves_nothing_by_failures_before_its_disruption_or_when_it_is_cut_short() {
+    let roles = [("trial", Role::Trial), ("dies", Role::NegativeControl)];
+    let mut early = arms(&roles, &[]);
+    early.records.get_mut(&1).unwrap().push(Record {
+        class: Class::WaitReset,
+        start: 100,
+        end: 10_000,
+        ..Record::due(9_999, crate::analysis::testing::ms(1_000), NEW)
+    });
+    judged(&early.report(), Verdict::Inconclusive, "failed 1 request before its disruption and none after");
+    let mut cut = arms(&roles, &[]).completed();
+    cut.events.retain(|timed| timed.arm.0 == 0 || !matches!(timed.event, Event::Completed { .. }));
+    judged(
+        &cut.analyse(),
+        Verdict::Inconclusive,
+        "the control arm dies did not hold: the recording ends early",
+    );
+}
+
+#[test]
+fn a_control_arm_that_is_itself_in_doubt_does_not_hold() {
+    let roles = [("trial", Role::Trial), ("control", Role::Control)];
+    let unsent = |record: &mut Record| record.flags.set(Flags::UNSENT);
+    let mut recording = arms(&roles, &[]);
+    let mut slot = Record::due(9_999, crate::analysis::testing::ms(4_000), NEW);
+    unsent(&mut slot);
+    recording.records.get_mut(&1).unwrap().push(slot);
+    judged(
+        &recording.report(),
+        Verdict::Inconclusive,
+        "the control arm control did not hold: 1 of 376 slots were never sent",
+    );
 }

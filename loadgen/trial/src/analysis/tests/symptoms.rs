@@ -202,3 +202,25 @@ fn a_pod_that_ends_by_itself_is_a_crash() {
         .failure();
     because(&failure, Cause::Crashed);
 }
+
+#[test]
+fn an_http2_connection_that_is_cut_at_the_exit_was_pinned_like_any_kept_one() {
+    for class in [Class::H2Goaway, Class::H2StreamReset] {
+        let failure = Recording::of(&Stop::default()).failed(REUSED, 0, 4_998, 1, 57, class).failure();
+        because(&failure, Cause::PinnedKeepAlive);
+        assert_eq!((failure.nearest_edge.as_deref(), failure.margin_ns), (Some("exited"), Some(-2_000_000)));
+    }
+}
+
+#[test]
+fn late_for_a_syn_that_was_sent_again_is_a_backlog_of_the_pod_that_answered() {
+    let mut recording = Recording::of(&Stop::default()).request(NEW, 0, 3_950, 1_100, 1, |record| {
+        (record.class, record.stage, record.status) = (Class::None, Stage::Done, 200);
+        (record.write_done, record.first_byte) = (record.start + 10_000_000, record.end);
+    });
+    recording.events.retain(|timed| !matches!(timed.event, Event::PodReady { .. }));
+    let failure = recording.failure();
+    because(&failure, Cause::Backlog);
+    assert_eq!((failure.class.as_str(), failure.pod.as_deref()), ("late", Some("web-0")));
+    assert!(failure.sentence.contains("retransmitted SYN"), "{}", failure.sentence);
+}

@@ -215,3 +215,34 @@ fn advice_names_the_most_frequent_cause_first_with_a_patch_from_what_was_observe
     assert!(patch.contains("              sleep:\n                seconds: 4\n"), "{patch}");
     assert_eq!(report.advice[1].patch, None, "closing connections is the server's matter");
 }
+
+#[test]
+fn the_race_of_the_two_flows_is_a_number_for_each_node() {
+    let race = |stop: &Stop| {
+        let pod = Recording::of(stop).arm_report().pods.remove(0);
+        pod.endpoint.iter().map(|of| of.after_listener_closed_ns).collect::<Vec<_>>()
+    };
+    // The listener closes at 4.006 s: what comes until the rules follow is refused.
+    let late = Stop { removed: Some(4_218), ..Stop::default() };
+    assert_eq!(race(&late), [Some(212_000_000); 2]);
+    let early = Stop { removed: Some(3_080), ..Stop::default() };
+    assert_eq!(race(&early), [Some(-926_000_000); 2]);
+    for unseen in [Stop { removed: None, ..Stop::default() }, Stop { listener_closed: None, ..late }] {
+        assert_eq!(race(&unseen), [None; 2], "what was not observed is no number");
+    }
+}
+
+#[test]
+fn a_lane_counts_its_own_terminations() {
+    let arm = Recording::of(&Stop { removed: Some(4_500), ..Stop::default() })
+        .failed(NEW, 0, 4_100, 1, 1, Class::ConnectRefused)
+        .failed(NEW, 0, 1_000, 1, 1, Class::WaitReset)
+        .failed(REUSED, 1, 4_200, 1, 7, Class::WaitReset)
+        .arm_report();
+    let of = |lane: usize| arm.lanes[lane].terminations.unwrap();
+    assert_eq!((of(0).exposed, of(0).failed, of(0).late, of(0).bad), (1, 1, 0, 1));
+    assert_eq!(of(0).failed_requests, 1, "the other failed before the disruption began");
+    // It failed on a pod that nobody terminated.
+    assert_eq!((of(1).bad, of(1).failed_requests), (0, 1));
+    assert_eq!((of(2).bad, of(2).failed_requests, of(2).late_requests), (0, 0, 0));
+}
