@@ -1,7 +1,5 @@
 //! Runs against a baseline, and reports against each other: what got worse, and every way in which that cannot be told.
 
-#![expect(clippy::unwrap_used, reason = "a test's way to fail")]
-
 mod common;
 
 use std::fs;

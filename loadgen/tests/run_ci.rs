@@ -49,7 +49,7 @@ assert {'new', 'verdict'} <= {case.get('name') for case in cases}
 class Balance(html.parser.HTMLParser):
     open = []
     def handle_starttag(self, tag, attrs):
-        if tag not in ('meta', 'link'): self.open.append(tag)
+        if tag not in ('meta', 'link', 'br', 'wbr'): self.open.append(tag)
     def handle_endtag(self, tag):
         assert self.open.pop() == tag, tag
 page = Balance()

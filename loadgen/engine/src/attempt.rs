@@ -110,7 +110,7 @@ impl Attempt {
         let now = worker.clock.now();
         let mut record = self.record.get();
         let (head, securing) = (record.status != 0, self.securing.get());
-        let mut seen = Seen { head, securing, ..Seen::default() };
+        let mut seen = Seen { securing, head, ..Seen::default() };
         let mut end = now;
         if let Some(stream) = self.stream.take() {
             stream.observe(&mut record, &mut seen, &mut end, ending);

@@ -148,9 +148,8 @@ fn why(error: &io::Error, notes: &Notes) -> i32 {
         Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)) => {
             Errno::EPROTONOSUPPORT as i32
         }
-        Some(_) => Errno::EPROTO as i32,
         None if notes.eof.get() => 0,
-        None => Errno::EPROTO as i32,
+        Some(_) | None => Errno::EPROTO as i32,
     }
 }
 

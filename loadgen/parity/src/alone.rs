@@ -75,9 +75,9 @@ pub(crate) fn run(setting: &Setting, needed: &[Again], found: &mut Found) -> usi
         let outcomes: Vec<_> = TIMES.iter().filter_map(|name| outcome(setting, name, again)).collect();
         for &(place, index) in &again.places {
             let expect = &CHECKS[place].expect[index];
-            let worse = |seen: &Seen| expect.off_by(seen).unwrap_or(f64::INFINITY);
+            let distance = |seen: &Seen| expect.off_by(seen).unwrap_or(f64::INFINITY);
             let seen = outcomes.iter().map(|outcome| expect.seen_in(outcome));
-            let worst = seen.max_by(|one, other| worse(one).total_cmp(&worse(other)));
+            let worst = seen.max_by(|one, other| distance(one).total_cmp(&distance(other)));
             let Some((worst, first)) = worst.zip(found.get_mut(&(again.backend, place, index))) else {
                 continue;
             };

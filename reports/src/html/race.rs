@@ -1,6 +1,8 @@
 //! Both flows of each termination on one axis, from its delete on: what the pod did, and how long each node still sent new
 //! connections to it. Where a failure lies between the two tells its cause.
 
+use std::fmt::Write;
+
 use trial::report::{Arm, Failure, Pod};
 
 use super::svg::{Axis, Drawing, PHASES, spans};
@@ -47,7 +49,7 @@ pub(super) fn figure(arm: &Arm) -> String {
     let mut said =
         "Each pod from its delete on; beneath it, how long each node's rules still named it.".to_owned();
     if left_out > 0 {
-        said.push_str(&format!(" {left_out} more pods were terminated: report.json has them."));
+        let _infallible = write!(said, " {left_out} more pods were terminated: report.json has them.");
     }
     drawing.figure("The race in each termination", &keys, &said)
 }

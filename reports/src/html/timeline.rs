@@ -1,5 +1,7 @@
 //! All pods over the whole run on one axis, and what failed on them.
 
+use std::fmt::Write;
+
 use trial::report::{Arm, Failure, Pod};
 
 use super::svg::{Axis, Drawing, PHASES, spans};
@@ -99,14 +101,15 @@ fn caption(arm: &Arm, left_out: usize) -> String {
         said.push_str(" A dot's height within its bar tells the lane.");
     }
     if listed < total {
-        said.push_str(&format!(
+        let _infallible = write!(
+            said,
             " Drawn are the first {} of {} failed and late requests.",
             count(listed),
             count(total)
-        ));
+        );
     }
     if left_out > 0 {
-        said.push_str(&format!(" {left_out} pods are left out: report.json has them."));
+        let _infallible = write!(said, " {left_out} pods are left out: report.json has them.");
     }
     said
 }

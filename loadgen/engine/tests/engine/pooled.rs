@@ -39,7 +39,7 @@ fn every(slot: u64) -> Fault {
 fn what_it_tells_is_the_end_of_what_the_server_did_to_the_last_of_its_attempts() {
     let server = FaultServer::start(every);
     let load = Load { timeout: Duration::from_millis(400), ..load(vec![lane(LaneKind::Pooled, 400.0)]) };
-    let (records, summary) = Run::start(load, to(server.address)).finish(Duration::from_millis(1000));
+    let (records, summary) = Run::start(load, to(server.address)).finish(Duration::from_secs(1));
     let mut log: BTreeMap<u64, Vec<Fault>> = BTreeMap::new();
     for seen in server.seen() {
         log.entry(seen.slot).or_default().push(seen.fault);

@@ -165,7 +165,7 @@ async fn serve(
 ) -> Option<()> {
     if handshake != Handshake::Done {
         // The client's hello is read first, so that the close is not taken for that of a connection nobody accepted.
-        tcp.read(&mut [0; 4096]).await.ok()?;
+        let _length = tcp.read(&mut [0; 4096]).await.ok()?;
         match handshake {
             Handshake::Rst => reset(&tcp),
             Handshake::PlainText => tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.ok()?,

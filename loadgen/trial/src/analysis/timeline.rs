@@ -159,8 +159,8 @@ impl PodFacts {
             Lifecycle::Draining(_) => self.reported_stopping = true,
             Lifecycle::Finished { .. } => self.reported_finished = true,
             Lifecycle::Poll { status, .. } => {
-                // Whoever is refused by name was answered.
-                self.polls.push((at, status.is_some()));
+                let answered = status.is_some_and(|status| (200..300).contains(&status));
+                self.polls.push((at, answered));
             }
             Lifecycle::Drained { timed_out, .. } => {
                 // A drain that ran into its limit gave up: nothing had drained.
