@@ -197,8 +197,15 @@ pub(crate) fn sleep_above_grace(setting: &Setting, backend: Backend) -> Result<(
         }
     };
     let (succeeded, text) = refusal;
-    let about_it = text.contains("terminationGracePeriodSeconds") || text.contains("terminationGracePeriod");
-    Ok((!succeeded && about_it, if succeeded { "accepted".to_owned() } else { "refused".to_owned() }))
+    if succeeded {
+        return Ok((false, "accepted".to_owned()));
+    }
+    // Whoever could not be asked refused nothing.
+    if text.contains("terminationGracePeriod") {
+        Ok((true, "refused".to_owned()))
+    } else {
+        Err(text.trim().to_owned())
+    }
 }
 
 fn said(command: &mut Command) -> Result<(bool, String), String> {
