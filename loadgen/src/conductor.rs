@@ -12,7 +12,7 @@ use clock::Clock;
 use cluster::{ClusterError, Emitter};
 use cluster_local::process::{Isolation, Spawner, guard::Guard};
 use engine::EngineError;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use trial::event::{Event, ProcessRole};
 use trial::id::ArmId;
@@ -27,9 +27,6 @@ pub mod isolation;
 mod local;
 #[cfg(feature = "kube")]
 pub mod remote;
-
-/// Arms that run at once: more would disturb each other on a laptop's few cores.
-const SIDE_BY_SIDE: usize = 4;
 
 /// Why a run is to end before its time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -139,6 +136,8 @@ pub struct Conductor {
     pub ready_timeout: Duration,
     /// How long the run may take.
     pub max_time: Duration,
+    /// Arms that run at once, one at least.
+    pub parallel: usize,
     /// Set when the first load starts: from then on there is something to keep.
     pub load_started: Arc<AtomicBool>,
 }
@@ -172,8 +171,6 @@ struct Shared {
     /// There if the run is local.
     processes: Option<Processes>,
     stop: watch::Receiver<Stop>,
-    /// Arms that run at once.
-    places: Semaphore,
     /// True once the first trial arm has ended, however: what a control arm waits for.
     trial_ended: watch::Receiver<bool>,
 }
@@ -200,17 +197,9 @@ impl Conductor {
         let max_time = self.max_time;
         let (stopper, stop) = watch::channel(Stop::No);
         let (trial_done, trial_ended) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            conductor: self,
-            seed: plan.seed,
-            processes,
-            stop,
-            places: Semaphore::new(SIDE_BY_SIDE),
-            trial_ended,
-        });
-        let mut arms = start_arms(plan, &shared);
+        let shared = Arc::new(Shared { conductor: self, seed: plan.seed, processes, stop, trial_ended });
         let watcher = tokio::spawn(forward(signals, stopper.clone(), max_time));
-        let collected = collect(plan, &mut arms, &stopper, &trial_done).await;
+        let collected = run_arms(plan, &shared, &stopper, &trial_done).await;
         watcher.abort();
         heartbeat.stop();
         shared.conductor.progress.finish();
@@ -243,8 +232,6 @@ impl Conductor {
     }
 }
 
-type Arms = JoinSet<(usize, arm::Ended)>;
-
 /// What became of the arms.
 #[derive(Debug, Default)]
 struct Collected {
@@ -254,25 +241,25 @@ struct Collected {
     died: bool,
 }
 
-fn start_arms(plan: &Plan, shared: &Arc<Shared>) -> Arms {
-    let mut arms = JoinSet::new();
-    for (index, arm) in plan.arms.iter().cloned().enumerate() {
-        let shared = Arc::clone(shared);
-        let id = ArmId(u16::try_from(index).unwrap_or(u16::MAX));
-        arms.spawn(async move { (index, arm::run(&shared, id, arm).await) });
-    }
-    arms
-}
-
-/// Waits for every arm. The first that cannot run stops the others.
-async fn collect(
+/// Runs every arm, so many at once, in the plan's order: a control arm waits for a trial arm, which has to be under way. The
+/// first that cannot run stops the others.
+async fn run_arms(
     plan: &Plan,
-    arms: &mut Arms,
+    shared: &Arc<Shared>,
     stopper: &watch::Sender<Stop>,
     trial_done: &watch::Sender<bool>,
 ) -> Collected {
     let mut all = Collected::default();
-    while let Some(ended) = arms.join_next().await {
+    let mut waiting = plan.arms.iter().cloned().enumerate();
+    let mut arms = JoinSet::new();
+    loop {
+        while arms.len() < shared.conductor.parallel.max(1) {
+            let Some((index, arm)) = waiting.next() else { break };
+            let shared = Arc::clone(shared);
+            let id = ArmId(u16::try_from(index).unwrap_or(u16::MAX));
+            arms.spawn(async move { (index, arm::run(&shared, id, arm).await) });
+        }
+        let Some(ended) = arms.join_next().await else { break };
         let Ok((index, ended)) = ended else {
             tracing::error!("an arm's task failed");
             all.died = true;

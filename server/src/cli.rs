@@ -88,6 +88,9 @@ pub struct RunArgs {
     /// Crash (exit with 1) this long after it began to listen, whatever is under way.
     #[arg(long, env = "SERVER_EXIT_AFTER", value_parser = duration)]
     pub(crate) exit_after: Option<Duration>,
+    /// What an orderly end exits with. A JVM's is 143: it ends by the signal's own number.
+    #[arg(long, env = "SERVER_EXIT_CODE", value_name = "N", default_value_t = 0)]
+    pub(crate) exit_code: u8,
     /// Say so often that the process still runs: the last line tells when SIGKILL came. 10ms or more.
     #[arg(long, env = "SERVER_REPORT_EVERY", value_parser = duration)]
     pub(crate) report_every: Option<Duration>,
@@ -155,7 +158,7 @@ enum RunError {
 #[must_use]
 pub fn run(arguments: RunArgs) -> ExitCode {
     match try_run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             complain(&error);
             if matches!(error, RunError::Config(_)) { ExitCode::from(2) } else { ExitCode::from(1) }
@@ -186,8 +189,9 @@ pub fn hook(arguments: &HookArgs) -> ExitCode {
     }
 }
 
-fn try_run(arguments: RunArgs) -> Result<(), RunError> {
-    let wrapped = arguments.wrapped;
+/// What to exit with.
+fn try_run(arguments: RunArgs) -> Result<u8, RunError> {
+    let (wrapped, exit_code) = (arguments.wrapped, arguments.exit_code);
     let config = Config::try_from(arguments)?;
     if wrapped {
         return wrap::run().map_err(RunError::Wrap);
@@ -198,7 +202,8 @@ fn try_run(arguments: RunArgs) -> Result<(), RunError> {
     let outcome = runtime.block_on(shell::run(config));
     // Nothing is waited for after `finished`; a name lookup may still block a thread.
     runtime.shutdown_background();
-    Ok(outcome?)
+    outcome?;
+    Ok(exit_code)
 }
 
 /// One line on stderr, whatever becomes of it.

@@ -35,6 +35,7 @@ pub struct Config {
     limits: Limits,
     stop_signal: StopSignal,
     exit_after: Option<Duration>,
+    exit_code: u8,
     report_every: Option<Duration>,
     report_probes: bool,
 }
@@ -167,6 +168,11 @@ impl Config {
         self.exit_after
     }
 
+    /// What an orderly end exits with.
+    pub(crate) const fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+
     /// How often the process says that it is there.
     pub(crate) const fn report_every(&self) -> Option<Duration> {
         self.report_every
@@ -211,6 +217,7 @@ impl TryFrom<RunArgs> for Config {
             },
             stop_signal: raw.stop_signal,
             exit_after: raw.exit_after.filter(|after| !after.is_zero()),
+            exit_code: raw.exit_code,
             report_every: raw.report_every.filter(|every| !every.is_zero()),
             report_probes: raw.report_probes,
         })

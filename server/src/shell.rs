@@ -183,7 +183,9 @@ impl Shell {
                 self.draining = None;
                 announcer.emit(Event::Drained { load, timed_out });
             }
-            Action::AnnounceFinished => announcer.emit(Event::Finished { code: 0 }),
+            Action::AnnounceFinished => {
+                announcer.emit(Event::Finished { code: i32::from(self.pod.config.exit_code()) });
+            }
             Action::StartPolling => self.polls = self.pod.config.poll().cloned().map(poll::results),
             Action::Arm(timer, after) => self.timers.push(Box::pin(async move {
                 sleep(after).await;

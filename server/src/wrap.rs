@@ -5,13 +5,14 @@ use std::{env, io, process::Command};
 
 use crate::cli::WRAPPED;
 
-/// Runs this program again without `--wrapped`, to its end.
+/// Runs this program again without `--wrapped`, to its end; returns its exit code.
 ///
 /// # Errors
-/// It could not be started, or ended other than with 0.
-pub(crate) fn run() -> io::Result<()> {
+/// It could not be started, or a signal ended it.
+pub(crate) fn run() -> io::Result<u8> {
     let wanted = |argument: &std::ffi::OsString| !argument.to_string_lossy().starts_with(WRAPPED);
     let arguments: Vec<_> = env::args_os().skip(1).filter(wanted).collect();
     let status = Command::new(env::current_exe()?).args(arguments).env_remove("SERVER_WRAPPED").status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other(format!("it ended with {status}"))) }
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.ok_or_else(|| io::Error::other(format!("it ended with {status}")))
 }

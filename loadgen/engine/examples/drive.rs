@@ -4,7 +4,6 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use engine::{Direct, Engine, EngineConfig};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use trial::record::Record;
-use trial::settings::{Arrivals, Lane, LaneKind, Load, Request, StatusRange, Target};
+use trial::settings::{Arrivals, Lane, LaneKind, Load};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -65,18 +64,5 @@ fn load(rate: Option<f64>, connections: u32) -> Load {
         arrivals: if rate.is_some() { Arrivals::Constant } else { Arrivals::Closed },
         ..Lane::new(LaneKind::Reused, rate.unwrap_or(0.0))
     };
-    Load {
-        target: Target::Service,
-        tls: None,
-        request: Request {
-            method: "GET".to_owned(),
-            path: "/".to_owned(),
-            headers: BTreeMap::new(),
-            body: None,
-            expect_status: StatusRange { first: 200, last: 299 },
-        },
-        lanes: vec![lane],
-        timeout: Duration::from_secs(5),
-        late_over: Duration::from_secs(1),
-    }
+    Load::new(vec![lane])
 }

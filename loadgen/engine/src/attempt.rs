@@ -17,7 +17,7 @@ use contract::headers;
 use http::Response;
 use http::response::Parts;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use nix::errno::Errno;
 use tokio::time::sleep;
 use trial::record::{Class, Flags, Record};
@@ -255,12 +255,15 @@ impl Attempt {
     }
 
     /// Reads the answer to its end and judges it.
-    async fn receive(
+    async fn receive<B>(
         &self,
-        response: Response<Incoming>,
+        response: Response<B>,
         sent: &Bytes,
         worker: &Worker,
-    ) -> Result<Class, hyper::Error> {
+    ) -> Result<Class, B::Error>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         let (head, mut body) = response.into_parts();
         // hyper knows of answers that have no body at all (HEAD, 204, 304): these are over at once.
         let close_delimited = !body.is_end_stream() && !says_its_end(&head.headers);

@@ -105,7 +105,7 @@ pub(crate) fn is_rejected(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// An error and those behind it.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(crate) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| behind(*error))
 }
 
@@ -120,11 +120,6 @@ fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stat
 /// The operating system's error number behind an error, if there is one.
 pub(crate) fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     chain(error).find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error())
-}
-
-/// True if hyper could not make sense of what came.
-pub(crate) fn is_unparsable(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(|error| error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
 }
 
 #[cfg(test)]

@@ -169,6 +169,12 @@ pub(crate) const CHECKS: &[Check] = &[
         &[GraceStays(false), after_hook(5.0)],
     ),
     check(
+        15,
+        "the same while the stop still waits for postStart: the shorter grace counts",
+        "post-start-again",
+        &[GraceStays(false), between(Requested, PostStartStarted, 0.5, 8.5), about(Exited, Sigterm, 3.0)],
+    ),
+    check(
         16,
         "forced: the object goes at once, the hook gets 1 s, the process is killed by 3",
         "force",
@@ -243,6 +249,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check(
         26,
         "STOPSIGNAL SIGQUIT: that is delivered instead",
+        // The server handles no other, so that what it tells of and how it ends show which one came.
         "sigquit",
         &[about(Sigterm, T0, 0.0), about(Exited, T0, 1.0), Exit(0)],
     ),
@@ -370,13 +377,19 @@ pub(crate) const CHECKS: &[Check] = &[
         39,
         "listener closed first: refused on about 1/n of new connections",
         "listener-first",
-        &[Clients("a share of two to four endpoints, one of them dead", clients::refused_share)],
+        &[Clients("a share as of two to four endpoints, one of them dead", clients::refused_share)],
     ),
     check(
         40,
         "exit 0: Succeeded, seen before the object goes",
         "exits",
         &[Phase { succeeded: true }, between(Gone, Terminal, 0.0, TIDY_UP)],
+    ),
+    check(
+        40,
+        "exit 143: Failed",
+        "exits-143",
+        &[Exit(143), Phase { succeeded: false }, between(Gone, Terminal, 0.0, TIDY_UP)],
     ),
     check(
         40,
@@ -387,14 +400,14 @@ pub(crate) const CHECKS: &[Check] = &[
     check(
         41,
         "process dead, address alive: refused at once",
-        "listener-first",
-        &[Clients("refusals in less than 50 ms", clients::refused_at_once)],
+        "dies-in-sleep",
+        &[Clients("refused, half of them in less than 50 ms; no other failure", clients::refused_at_once)],
     ),
     check(
         42,
         "address gone: unreachable after about 3 s, or no answer",
         "exits-at-once",
-        &[Clients("connect-unreachable after 2.5 to 4.5 s, or connect-timeout", clients::address_gone)],
+        &[Clients("connect-unreachable after up to 2.0 to 4.5 s, or connect-timeout", clients::address_gone)],
     ),
     check(
         43,
@@ -410,9 +423,12 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     check(
         44,
-        "idle kept-alive connections of a process that ends: closed, no failure but the race",
-        "exits-at-once",
-        &[Clients("closed while idle; failures are the close's", clients::idle_closes_are_no_failures)],
+        "kept-alive connections of a process that ends: the idle ones closed, no failure; a request under way cut",
+        "kept-alive-end",
+        &[Clients(
+            "closed while idle; wait-closed or wait-reset as a process ends",
+            clients::idle_closes_are_no_failures,
+        )],
     ),
     check(
         45,
@@ -436,7 +452,7 @@ pub(crate) const CHECKS: &[Check] = &[
         48,
         "a drain that closes idle connections at once: every kept-alive client is exposed",
         "no-linger",
-        &[Clients("closed while idle", clients::some_idle_closes)],
+        &[Clients("nine in ten of its connections closed, in use or idle", clients::all_are_closed)],
     ),
     check(
         48,

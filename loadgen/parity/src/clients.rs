@@ -172,26 +172,38 @@ pub(crate) fn refused_share(facts: &Facts) -> Seen {
     let longest = closed.iter().copied().zip(ends).filter_map(share).max_by_key(|(_, all)| *all);
     match longest {
         Some((refused, all)) if all >= 20 => {
-            // Of two to four endpoints one refuses; of twenty connections and more hardly ever so few or so many.
-            let holds = refused * 100 >= all * 8 && refused * 100 <= all * 80;
-            Seen::that(holds, format!("{refused} of {all}"))
+            Seen::that(is_share(refused, all), format!("{refused} of {all}"))
         }
         Some((refused, all)) => Seen::nothing(format!("{refused} of {all}: too few to tell a share")),
         None => Seen::nothing("none refused"),
     }
 }
 
+/// Whether so many of so many may be one's share of two to four: chance alone leaves these bounds once in a thousand times.
+fn is_share(part: usize, all: usize) -> bool {
+    let (Ok(part), Ok(all)) = (u32::try_from(part), u32::try_from(all)) else { return false };
+    let (part, all) = (f64::from(part), f64::from(all));
+    let spread = |share: f64| 3.3 * (all * share * (1.0 - share)).sqrt();
+    (all / 4.0 - spread(0.25)..=all / 2.0 + spread(0.5)).contains(&part)
+}
+
 /// #41
 pub(crate) fn refused_at_once(facts: &Facts) -> Seen {
-    let mut took: Vec<f64> = of_lane(facts, LaneKind::New)
-        .filter(|request| request.record.class == Class::ConnectRefused)
-        .map(Request::took)
-        .collect();
+    let (Some(t0), Some(exited)) = (facts.at(Edge::T0), facts.at(Edge::Exited)) else {
+        return Seen::nothing("no end");
+    };
+    // The end is known to a second, and the hook holds the address for 15.
+    let within = of_lane(facts, LaneKind::New)
+        .filter(|request| (exited + 1.0..t0 + 14.5).contains(&request.start) && !request.is_ok());
+    let (refused, other): (Vec<_>, Vec<_>) =
+        within.partition(|request| request.record.class == Class::ConnectRefused);
+    let mut took: Vec<f64> = refused.into_iter().map(Request::took).collect();
     took.sort_by(f64::total_cmp);
     match took.get(took.len() / 2) {
-        Some(median) => {
-            Seen::that(*median < 0.05, format!("{} refused, median {:.1} ms", took.len(), median * 1e3))
-        }
+        Some(median) => Seen::that(
+            *median < 0.05 && other.is_empty(),
+            format!("{} refused, median {:.1} ms, {} otherwise", took.len(), median * 1e3, other.len()),
+        ),
         None => Seen::nothing("none refused"),
     }
 }
@@ -251,56 +263,58 @@ pub(crate) fn queue_is_served(facts: &Facts) -> Seen {
 /// #44
 pub(crate) fn idle_closes_are_no_failures(facts: &Facts) -> Seen {
     let closes = facts.idle_closes(LaneKind::Reused);
-    let race = [
+    let cut_by_the_end = [Class::WaitClosed, Class::WaitReset];
+    // What was written as the connection closed; and whoever has to connect anew meets what the others meet.
+    let explained = [
         Class::None,
-        Class::WaitClosed,
-        Class::WaitReset,
         Class::WriteReset,
         Class::WriteBrokenPipe,
-        // Whoever has to connect anew meets what the others meet.
         Class::ConnectRefused,
         Class::ConnectTimeout,
         Class::ConnectUnreachable,
     ];
-    let odd =
-        of_lane(facts, LaneKind::Reused).filter(|request| !race.contains(&request.record.class)).count();
-    // What was written into a connection as it closed: few, and only when a process ended.
     let ends: Vec<f64> =
         facts.all().filter(|(_, event)| matches!(event, Event::Exited { .. })).map(|(at, _)| at).collect();
-    let near_an_end = |at: f64| ends.iter().any(|end| (at - end).abs() < 0.5);
-    let cut: Vec<f64> = of_lane(facts, LaneKind::Reused)
-        .filter(|request| race[1..5].contains(&request.record.class))
-        .map(|request| request.end)
-        .collect();
-    let race_alone =
-        cut.iter().all(|at| near_an_end(*at)) && u64::try_from(cut.len()).is_ok_and(|cut| cut < closes);
+    // Where an agent shares its core with others, it takes notice some tenths late.
+    let near_an_end = |at: f64| ends.iter().any(|end| (-KNOWN_TO..3.0 * KNOWN_TO).contains(&(at - end)));
+    let (cut, rest): (Vec<_>, Vec<_>) =
+        of_lane(facts, LaneKind::Reused).partition(|request| cut_by_the_end.contains(&request.record.class));
+    let odd = rest.iter().filter(|request: &&&Request| !explained.contains(&request.record.class)).count();
     match closes {
         0 => Seen::nothing("no connection was idle"),
         closes => Seen::that(
-            odd == 0 && race_alone,
+            odd == 0 && !cut.is_empty() && cut.iter().all(|request| near_an_end(request.end)),
             format!("{closes} idle closes, {} cut; {}", cut.len(), classes(facts, LaneKind::Reused)),
         ),
     }
 }
 
+/// A process that cannot tell of its end ends, as far as others know, at most so much before or after, s.
+const KNOWN_TO: f64 = 0.5;
+
+/// How many of the lane ended in one of these ways as the victim ended, and whether any was under way.
+fn cut_at_the_end(facts: &Facts, classes: &[Class]) -> Option<(usize, bool)> {
+    let exited = facts.at(Edge::Exited)?;
+    let cut = count(facts, LaneKind::New, exited - KNOWN_TO, exited + KNOWN_TO, classes);
+    Some((cut, !queued(facts, exited - KNOWN_TO).is_empty()))
+}
+
 /// #45
 pub(crate) fn unread_is_reset(facts: &Facts) -> Seen {
-    let Some(exited) = facts.at(Edge::Exited) else { return Seen::nothing("no end") };
-    let reset = count(facts, LaneKind::New, exited - 0.2, exited + 0.5, &[Class::WaitReset]);
-    if queued(facts, exited).is_empty() {
-        return Seen::nothing("nothing was unread");
+    match cut_at_the_end(facts, &[Class::WaitReset]) {
+        None => Seen::nothing("no end"),
+        Some((_, false)) => Seen::nothing("nothing was unread"),
+        Some((reset, true)) => Seen::that(reset > 0, format!("{reset} reset")),
     }
-    Seen::that(reset > 0, format!("{reset} reset"))
 }
 
 /// #46
 pub(crate) fn cut_in_the_body(facts: &Facts) -> Seen {
-    let Some(exited) = facts.at(Edge::Exited) else { return Seen::nothing("no end") };
-    let cut = count(facts, LaneKind::New, exited - 0.2, exited + 0.5, &[Class::BodyReset, Class::BodyClosed]);
-    if queued(facts, exited).is_empty() {
-        return Seen::nothing("no answer was under way");
+    match cut_at_the_end(facts, &[Class::BodyReset, Class::BodyClosed]) {
+        None => Seen::nothing("no end"),
+        Some((_, false)) => Seen::nothing("no answer was under way"),
+        Some((cut, true)) => Seen::that(cut > 0, format!("{cut} cut; {}", classes(facts, LaneKind::New))),
     }
-    Seen::that(cut > 0, format!("{cut} cut; {}", classes(facts, LaneKind::New)))
 }
 
 /// #47
@@ -313,12 +327,21 @@ pub(crate) fn refused_without_endpoints(facts: &Facts) -> Seen {
 }
 
 /// #48
-pub(crate) fn some_idle_closes(facts: &Facts) -> Seen {
-    if facts.at(Edge::Exited).is_none() {
+pub(crate) fn all_are_closed(facts: &Facts) -> Seen {
+    let held = facts.of_victim().find_map(|(_, event)| match event {
+        Event::Lifecycle { report: Report::Sigterm(load), .. } => Some(load.connections),
+        _ => None,
+    });
+    let Some(held) = held.filter(|_| facts.at(Edge::Exited).is_some()) else {
         return Seen::nothing("no end");
-    }
+    };
+    let failed = of_lane(facts, LaneKind::Reused).filter(|request| !request.is_ok()).count();
     let closes = facts.idle_closes(LaneKind::Reused);
-    Seen::that(closes > 0, format!("{closes} idle closes"))
+    let all = closes + u64::try_from(failed).unwrap_or(u64::MAX);
+    Seen::that(
+        held > 0 && all * 10 >= held * 9,
+        format!("{closes} closed while idle, {failed} failed, of {held}"),
+    )
 }
 
 /// #48

@@ -133,6 +133,7 @@ macro_rules! grace {
 /// All of them.
 pub(crate) const EXPERIMENTS: &[Experiment] = &[
     run("exits", 2, &[TAKES_1_S]),
+    run("exits-143", 2, &[EXIT, "workload.server.exitCode=143"]),
     run("ignores", 11, &[IGNORE]),
     run("hook-3", 11, &[IGNORE, exec!("--sleep", "3s")]),
     run("hook-8.5", 11, &[IGNORE, exec!("--sleep", "8500ms")]),
@@ -173,7 +174,14 @@ pub(crate) const EXPERIMENTS: &[Experiment] = &[
     run(
         "dies-in-sleep",
         24,
-        &[grace!("30"), "workload.lifecycle.preStop={sleep: {seconds: 15}}", "workload.server.exitAfter=16s"],
+        &[
+            grace!("30"),
+            "workload.lifecycle.preStop={sleep: {seconds: 15}}",
+            "workload.server.exitAfter=16s",
+            // Its address lives on with the hook, and nobody takes it out of the Service: whoever comes meets a dead process.
+            "workload.publishNotReadyAddresses=true",
+            "load.lanes.new.rate=20",
+        ],
     )
     .only(&["settle.before=6s"], &["settle.before=0s"]),
     run("dies-in-exec", 18, &[grace!("30"), exec!("--sleep", "15s"), "workload.server.exitAfter=16s"])
@@ -193,6 +201,16 @@ pub(crate) const EXPERIMENTS: &[Experiment] = &[
             grace!("3"),
             "workload.lifecycle.postStart={exec: {command: [server, hook, post-start, --sleep, 10s]}}",
             "disruption={deletePods: {count: 2, every: 4s, which: newest}}",
+        ],
+    ),
+    run(
+        "post-start-again",
+        40,
+        &[
+            IGNORE,
+            grace!("8"),
+            "workload.lifecycle.postStart={exec: {command: [server, hook, post-start, --sleep, 10s]}}",
+            "disruption={deletePods: {count: 2, every: 4s, which: newest, again: [{after: 1s, gracePeriodSeconds: 3}]}}",
         ],
     ),
     run(
@@ -252,6 +270,12 @@ pub(crate) const EXPERIMENTS: &[Experiment] = &[
             ROLLOUT,
             "load.lanes={new: {rate: 300}, reused: {rate: 20, connections: 40}}",
         ],
+    ),
+    // Of the kept connections most are idle when their pod ends, and some have a request under way.
+    run(
+        "kept-alive-end",
+        4,
+        &["workload.replicas=2", EXIT, "load.lanes={reused: {rate: 60, connections: 60, delay: 200ms}}"],
     ),
     run(
         "queue-dropped",

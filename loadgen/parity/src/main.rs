@@ -17,13 +17,13 @@ use crate::expect::{Expect, Seen};
 use crate::experiments::{EXPERIMENTS, Experiment};
 use crate::run::{Backend, Setting};
 
-mod alone;
 mod checks;
 mod clients;
 mod containers;
 mod expect;
 mod experiments;
 mod facts;
+mod rerun;
 mod run;
 mod table;
 
@@ -146,14 +146,14 @@ fn work(arguments: Arguments) -> Result<bool, Trouble> {
     }
     let mut rows = table::rows(&found, &asked, wanted);
     let mut second = 0;
-    let again = alone::needed(&rows);
+    let again = rerun::needed(&rows);
     if !again.is_empty() {
         let count = again.len();
         say(&format!(
             "parity: {count} experiments were off by less than {} s: each twice again by itself",
-            alone::LITTLE
+            rerun::LITTLE
         ));
-        second = alone::run(&setting, &again, &mut found);
+        second = rerun::run(&setting, &again, &mut found);
         rows = table::rows(&found, &asked, wanted);
     }
     let text = match arguments.format {

@@ -204,7 +204,7 @@ pub(crate) fn sleep_above_grace(setting: &Setting, backend: Backend) -> Result<(
     if text.contains("terminationGracePeriod") {
         Ok((true, "refused".to_owned()))
     } else {
-        Err(text.trim().to_owned())
+        Err(text.trim().lines().last().unwrap_or("nothing said").to_owned())
     }
 }
 

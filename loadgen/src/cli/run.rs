@@ -65,6 +65,9 @@ pub struct Args {
     /// End the run after this long, whatever it is at: inconclusive
     #[arg(long, value_name = "D", value_parser = super::some_time, default_value = "30m")]
     max_time: Duration,
+    /// How many arms run at once: 4 on local; 1 on kube, where their disruptions take turns anyway
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallel: Option<u16>,
     /// Certificates of the authorities that an https:// server's certificate may be signed by, as a PEM file; those of this machine if none
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
@@ -93,6 +96,16 @@ enum Backend {
     /// A cluster, with load from inside it
     #[cfg(feature = "kube")]
     Kube,
+}
+
+/// Arms that run at once. Processes of one machine share its cores, and more than these would take them from each other; on a
+/// cluster disruptions take turns, so that an arm beside another only adds load to nodes that others use as well.
+const fn side_by_side(on: Backend) -> u16 {
+    match on {
+        Backend::Local => 4,
+        #[cfg(feature = "kube")]
+        Backend::Kube => 1,
+    }
 }
 
 pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
@@ -140,6 +153,7 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         place,
         ready_timeout: arguments.ready_timeout,
         max_time: arguments.max_time,
+        parallel: usize::from(arguments.parallel.unwrap_or_else(|| side_by_side(arguments.on))),
         load_started: Arc::clone(&load_started),
     };
     let (error, leftovers) = match conduct(&plan, conductor, runtime) {

@@ -111,7 +111,6 @@ pub(super) struct Ended {
 
 /// Runs an arm, and takes away what it made, whatever became of it.
 pub(super) async fn run(shared: &Shared, id: ArmId, arm: Arm) -> Ended {
-    let _place = shared.places.acquire().await;
     if *shared.stop.borrow() != Stop::No {
         return Ended::default();
     }

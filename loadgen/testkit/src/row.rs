@@ -1,6 +1,5 @@
 //! One row: a fault in a lane.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -10,7 +9,7 @@ use clock::Clock;
 use engine::{Engine, EngineConfig, EngineError};
 use serde::Serialize;
 use trial::record::Record;
-use trial::settings::{Load, Request, StatusRange, Target};
+use trial::settings::Load;
 
 use crate::compare::{Tally, compare};
 use crate::fault::{By, Fault, Spec, Wire};
@@ -120,20 +119,11 @@ fn good(wire: Wire) -> Vec<Fault> {
 }
 
 fn load(spec: &Spec, lane: &TestLane, rate: f64) -> Load {
-    Load {
-        target: Target::Service,
-        tls: None,
-        request: Request {
-            method: "GET".to_owned(),
-            path: "/".to_owned(),
-            headers: BTreeMap::new(),
-            body: (spec.by == By::Straw).then(|| "x".repeat(LARGE_BODY)),
-            expect_status: StatusRange { first: 200, last: 299 },
-        },
-        lanes: vec![lane.settings(rate, matches!(spec.by, By::Connection | By::Route))],
-        timeout: if spec.times_out() { TIMEOUT } else { PATIENCE },
-        late_over: LATE_OVER,
-    }
+    let mut load = Load::new(vec![lane.settings(rate, matches!(spec.by, By::Connection | By::Route))]);
+    load.request.body = (spec.by == By::Straw).then(|| "x".repeat(LARGE_BODY));
+    load.timeout = if spec.times_out() { TIMEOUT } else { PATIENCE };
+    load.late_over = LATE_OVER;
+    load
 }
 
 /// Sends exactly `requests` slots.

@@ -4,7 +4,6 @@
 //! falls linearly from T to nothing, since all that was due meanwhile is answered at once at the end. A client that waits
 //! for an answer before it sends the next request hides nearly all of that.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use trial::record::Record;
-use trial::settings::{Lane, LaneKind, Load, Request, StatusRange, Target};
+use trial::settings::{Lane, LaneKind, Load};
 use trial::time::Stamp;
 
 use crate::fault::{Fault, Wire};
@@ -163,19 +162,7 @@ impl Stall {
 
     fn load(&self) -> Load {
         let lane = |kind| Lane { connections: 20, ..Lane::new(kind, self.rate) };
-        Load {
-            target: Target::Service,
-            tls: None,
-            request: Request {
-                method: "GET".to_owned(),
-                path: "/".to_owned(),
-                headers: BTreeMap::new(),
-                body: None,
-                expect_status: StatusRange { first: 200, last: 299 },
-            },
-            lanes: KINDS.into_iter().map(lane).collect(),
-            timeout: self.lasts * 3,
-            late_over: self.late_over,
-        }
+        let load = Load::new(KINDS.into_iter().map(lane).collect());
+        Load { timeout: self.lasts * 3, late_over: self.late_over, ..load }
     }
 }

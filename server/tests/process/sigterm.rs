@@ -23,6 +23,17 @@ fn exit_ends_at_once_whatever_is_in_flight() {
 }
 
 #[test]
+fn an_orderly_end_exits_with_what_it_was_told_to() {
+    for on_sigterm in ["exit", "drain"] {
+        let mut pod = Pod::start(&["--on-sigterm", on_sigterm, "--exit-code", "143"]);
+        pod.sigterm();
+        let (lines, status) = pod.finish();
+        assert_eq!(status.code(), Some(143));
+        assert_eq!(lines.last().map(|line| line.event.clone()), Some(Event::Finished { code: 143 }));
+    }
+}
+
+#[test]
 fn ignore_goes_on_serving_as_if_nothing_had_come() {
     let mut pod = Pod::start(&["--on-sigterm", "ignore"]);
     let mut client = Client::connect(&pod);

@@ -49,6 +49,11 @@ pub enum Control {
         /// The object is gone already: nothing is left to be told of its end.
         forced: bool,
     },
+    /// A later delete was accepted with less.
+    Shorten {
+        /// Seconds.
+        grace_seconds: u64,
+    },
     /// The run is over: end at once, silently.
     End,
 }
@@ -195,6 +200,13 @@ impl Pod {
                     // What kubelet needs to hear of it by its watch.
                     let heard = self.now() + Duration::from_micros(self.random.u64(5_000..50_000));
                     self.deletion = Some((heard, grace_seconds));
+                }
+                true
+            }
+            // While the stop still waits for postStart, kubelet goes by the least that it heard of.
+            Some(Control::Shorten { grace_seconds }) => {
+                if let (false, Some((_, grace))) = (self.leaving, &mut self.deletion) {
+                    *grace = grace_seconds.min(*grace);
                 }
                 true
             }

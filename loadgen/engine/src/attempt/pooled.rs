@@ -1,16 +1,14 @@
 //! Lane `pooled`: an ordinary client does the work, and tells what it chooses to.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Body as _;
+use http_body_util::Full;
 use nix::errno::Errno;
-use reqwest::{Body, Request, Response, Url};
-use trial::record::Class;
+use reqwest::{Body, Request, Url};
 
 use super::Attempt;
-use super::answer::{BodyEcho, says_its_end};
+use super::answer::is_unparsable;
 use crate::classify::{Ending, Seen};
-use crate::pooled::{ORIGIN, Pooled, errno, is_rejected, is_unparsable};
+use crate::pooled::{ORIGIN, Pooled, chain, errno, is_rejected};
 use crate::worker::Worker;
 
 impl Attempt {
@@ -37,7 +35,7 @@ impl Attempt {
         (seen.first_byte, seen.head) = (true, true);
         self.told.set(Some(seen));
         self.update(|record| record.first_byte = record.offset(worker.clock.now()));
-        match self.receive_pooled(response, &sent, worker).await {
+        match self.receive(http::Response::<Body>::from(response), &sent, worker).await {
             Ok(class) => Ending::Answered(class),
             Err(error) => self.failed(seen, &error),
         }
@@ -47,28 +45,8 @@ impl Attempt {
         seen.read_errno = errno(error).unwrap_or(0);
         seen.eof = seen.read_errno == 0;
         self.told.set(Some(seen));
-        if is_unparsable(error) { Ending::Unparsable } else { Ending::Cut }
-    }
-
-    async fn receive_pooled(
-        &self,
-        response: Response,
-        sent: &Bytes,
-        worker: &Worker,
-    ) -> Result<Class, reqwest::Error> {
-        let response: http::Response<Body> = response.into();
-        let (head, mut body) = response.into_parts();
-        // hyper knows of answers that have no body at all (HEAD, 204, 304): these are over at once.
-        let close_delimited = !body.is_end_stream() && !says_its_end(&head.headers);
-        self.note_head(&head, worker);
-        self.note_framing(&head, close_delimited);
-        let mut echo = BodyEcho::of(sent);
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame?.into_data() else { continue };
-            echo.add(&data);
-            self.update(|record| record.bytes_in = echo.bytes_in());
-        }
-        Ok(self.judge_answer(&head, &echo))
+        let unparsable = chain(error).any(|error| error.downcast_ref().is_some_and(is_unparsable));
+        if unparsable { Ending::Unparsable } else { Ending::Cut }
     }
 }
 

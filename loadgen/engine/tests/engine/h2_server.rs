@@ -1,10 +1,9 @@
 //! An HTTP/2 server that does to each slot what it was told to, and logs it.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +11,10 @@ use h2::Reason;
 use h2::server::SendResponse;
 use http::{Response, StatusCode};
 use socket2::SockRef;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
+
+use crate::support::listen;
 
 /// What to do to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,24 +62,10 @@ type Plan = Arc<dyn Fn(u64) -> H2Fault + Send + Sync>;
 impl H2Server {
     /// Serves until the process ends.
     pub(crate) fn start(plan: impl Fn(u64) -> H2Fault + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        SockRef::from(&listener).listen(4096).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (log, accepted) = (Arc::<Mutex<Vec<H2Seen>>>::default(), Arc::<AtomicUsize>::default());
-        let (plan, written, count): (Plan, _, _) = (Arc::new(plan), Arc::clone(&log), Arc::clone(&accepted));
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            LocalSet::new().block_on(&runtime, async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    count.fetch_add(1, Ordering::SeqCst);
-                    stream.set_nodelay(true).unwrap();
-                    spawn_local(serve(stream, Arc::clone(&plan), Arc::clone(&written)));
-                }
-            });
-        });
+        let log = Arc::<Mutex<Vec<H2Seen>>>::default();
+        let (plan, written): (Plan, _) = (Arc::new(plan), Arc::clone(&log));
+        let (address, accepted) =
+            listen(move |stream| serve(stream, Arc::clone(&plan), Arc::clone(&written)));
         Self { address, log, accepted }
     }
 

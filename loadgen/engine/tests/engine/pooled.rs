@@ -24,6 +24,7 @@ const TOLD: &[(Fault, Class, Stage, u16)] = &[
     (Fault::Garbage, Class::BodyCorrupt, Stage::Wait, 0),
     (Fault::ResetBeforeAnswer, Class::WaitReset, Stage::Wait, 0),
     (Fault::CloseBeforeAnswer, Class::WaitClosed, Stage::Wait, 0),
+    (Fault::BadChunk, Class::BodyCorrupt, Stage::Body, 200),
     (Fault::CutBodyFin, Class::BodyClosed, Stage::Body, 200),
     (Fault::CutBodyRst, Class::BodyReset, Stage::Body, 200),
     (Fault::StallHeader, Class::WaitTimeout, Stage::Wait, 0),

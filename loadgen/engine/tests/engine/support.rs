@@ -1,16 +1,20 @@
 //! Loads and runs for tests.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use clock::Clock;
 use engine::{Engine, EngineConfig, Pick, Route, Summary};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::task::{LocalSet, spawn_local};
 use trial::id::PodId;
 use trial::record::Record;
-use trial::settings::{Lane, LaneKind, Load, Request, StatusRange, Target};
+use trial::settings::{Lane, LaneKind, Load};
 use trial::time::Stamp;
 
 /// The pod that test servers stand for.
@@ -22,24 +26,41 @@ pub(crate) fn lane(kind: LaneKind, rate: f64) -> Lane {
 }
 
 pub(crate) fn load(lanes: Vec<Lane>) -> Load {
-    Load {
-        target: Target::Service,
-        tls: None,
-        request: Request {
-            method: "GET".to_owned(),
-            path: "/".to_owned(),
-            headers: BTreeMap::new(),
-            body: None,
-            expect_status: StatusRange { first: 200, last: 299 },
-        },
-        lanes,
-        timeout: Duration::from_secs(5),
-        late_over: Duration::from_secs(1),
-    }
+    Load::new(lanes)
 }
 
 pub(crate) fn to(address: SocketAddr) -> Arc<dyn Route> {
     Arc::new(move |_random| Pick::To { pod: POD, address, fallback: false })
+}
+
+/// Listens until the process ends, with a task for each connection. The address, and how many were accepted.
+pub(crate) fn listen<F, T>(mut serve: F) -> (SocketAddr, Arc<AtomicUsize>)
+where
+    F: FnMut(TcpStream) -> T + Send + 'static,
+    T: Future + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    SockRef::from(&listener).listen(4096).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepted = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&accepted);
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                stream.set_nodelay(true).unwrap();
+                let served = serve(stream);
+                spawn_local(async move {
+                    served.await;
+                });
+            }
+        });
+    });
+    (address, accepted)
 }
 
 /// A started engine that begins at once.

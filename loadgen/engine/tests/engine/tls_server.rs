@@ -1,10 +1,8 @@
 //! An HTTPS server that does to each slot what it was told to, and logs it.
 
-use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +12,10 @@ use rustls::pki_types::PrivateKeyDer;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::support::listen;
 
 /// What to do to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,32 +122,6 @@ impl TlsServer {
     pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
-}
-
-fn listen<F, T>(serve: F) -> (SocketAddr, Arc<AtomicUsize>)
-where
-    F: Fn(TcpStream) -> T + Send + 'static,
-    T: Future<Output = Option<()>> + 'static,
-{
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    SockRef::from(&listener).listen(4096).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    let accepted = Arc::<AtomicUsize>::default();
-    let count = Arc::clone(&accepted);
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        LocalSet::new().block_on(&runtime, async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                count.fetch_add(1, Ordering::SeqCst);
-                stream.set_nodelay(true).unwrap();
-                spawn_local(serve(stream));
-            }
-        });
-    });
-    (address, accepted)
 }
 
 fn reset(tcp: &TcpStream) {

@@ -84,7 +84,7 @@ fn sigterm_at_the_earlier(pod: &PodFacts) -> Option<Seen> {
     // A hook that was left running ends with its container, if anybody tells of it at all.
     let sigterm = timeline.sigterm_ns?;
     let overran = pod.pre_stop == Some(HookOutcome::Overran);
-    let (holds, which) = match timeline.pre_stop_ended_ns.filter(|_| !overran) {
+    let (holds, which) = match timeline.pre_stop_ended_ns {
         // The kubelet's time runs from T0, and the hook begins when the runtime has started it: what is told of a hook that was
         // over is not when it began, but that SIGTERM followed its end.
         Some(ended) if ended <= sigterm => {

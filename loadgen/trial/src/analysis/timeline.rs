@@ -87,8 +87,11 @@ impl PodFacts {
                 self.infer("pre_stop_started", *inferred);
             }
             Event::PreStopEnded { inferred, outcome, .. } => {
-                first(&mut timeline.pre_stop_ended_ns, at);
-                self.infer("pre_stop_ended", *inferred);
+                // One that was left running has not ended: if it does before its container, it says so itself.
+                if *outcome != HookOutcome::Overran {
+                    first(&mut timeline.pre_stop_ended_ns, at);
+                    self.infer("pre_stop_ended", *inferred);
+                }
                 self.pre_stop.get_or_insert_with(|| outcome.clone());
             }
             Event::StopSignal { signal, handled, .. } => {

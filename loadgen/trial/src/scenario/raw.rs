@@ -91,6 +91,7 @@ raw! {
         service_time: Option<String>,
         poll_while_draining: Option<String>,
         exit_after: Option<String>,
+        exit_code: Option<i64>,
         wrapped: Option<bool>,
         report_every: Option<String>,
         report_probes: Option<bool>,

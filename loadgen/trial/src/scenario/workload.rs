@@ -118,6 +118,7 @@ fn server(raw: RawServer) -> Result<ServerSettings, Problem> {
         service_time: time("serviceTime", raw.service_time.as_deref(), defaults.service_time, 300)?,
         poll_while_draining: raw.poll_while_draining,
         exit_after: optional("exitAfter", raw.exit_after.as_deref(), HOUR)?,
+        exit_code: whole("workload.server.exitCode", raw.exit_code, 0, 0..=255)?,
         wrapped: raw.wrapped.unwrap_or(false),
         report_every: optional("reportEvery", raw.report_every.as_deref(), HOUR)?,
         report_probes: raw.report_probes.unwrap_or(false),

@@ -29,6 +29,25 @@ pub struct Load {
 }
 
 impl Load {
+    /// On the Service, with what a scenario that states nothing but lanes gives it.
+    #[must_use]
+    pub fn new(lanes: Vec<Lane>) -> Self {
+        Self {
+            target: Target::Service,
+            tls: None,
+            request: Request {
+                method: "GET".to_owned(),
+                path: "/".to_owned(),
+                headers: BTreeMap::new(),
+                body: None,
+                expect_status: StatusRange { first: 200, last: 299 },
+            },
+            lanes,
+            timeout: Duration::from_secs(5),
+            late_over: Duration::from_secs(1),
+        }
+    }
+
     /// True if connections are secured.
     #[must_use]
     pub fn is_secure(&self) -> bool {

@@ -77,6 +77,9 @@ pub struct ServerSettings {
     /// Crash so long after it began to listen.
     #[serde(default, with = "human::optional", skip_serializing_if = "Option::is_none")]
     pub exit_after: Option<Duration>,
+    /// What its orderly end exits with; a JVM ends with 143.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub exit_code: u8,
     /// Run beneath a process that passes no signal on, as `sh -c` does.
     #[serde(default, skip_serializing_if = "is_false")]
     pub wrapped: bool,
@@ -96,6 +99,11 @@ const fn is_false(value: &bool) -> bool {
     !*value
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(value: &u8) -> bool {
+    *value == 0
+}
+
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
@@ -108,6 +116,7 @@ impl Default for ServerSettings {
             service_time: Duration::ZERO,
             poll_while_draining: None,
             exit_after: None,
+            exit_code: 0,
             wrapped: false,
             report_every: None,
             report_probes: false,
@@ -145,6 +154,7 @@ impl ServerSettings {
         let time =
             |flag: &str, time: Option<Duration>| time.map(|time| format!("--{flag}={}", human::format(time)));
         flags.extend(time("exit-after", self.exit_after));
+        flags.extend((self.exit_code != 0).then(|| format!("--exit-code={}", self.exit_code)));
         flags.extend(time("report-every", self.report_every));
         flags.extend(self.report_probes.then(|| "--report-probes=true".to_owned()));
         flags.extend(self.max_connections.map(|most| format!("--max-connections={most}")));

@@ -102,6 +102,12 @@ fn lagging(arm: &Arm, evidence: &Evidence, plan: &Plan) -> Vec<String> {
     let nanos = |limit: std::time::Duration| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
     let (lag_limit, floor_limit) = (nanos(plan.limits.schedule_lag), nanos(plan.limits.detection_floor));
     let mut reasons = Vec::new();
+    // Once is enough, however many lanes it is.
+    let mut advice = if plan.arms.len() > 1 {
+        "; if arms took the machine from each other, --parallel 1 runs one at a time"
+    } else {
+        ""
+    };
     for lane in &arm.lanes {
         let Some(lag) = lane.schedule_lag_ns else {
             continue;
@@ -109,9 +115,10 @@ fn lagging(arm: &Arm, evidence: &Evidence, plan: &Plan) -> Vec<String> {
         let (name, p99, max) = (&lane.name, duration(lag.p99), duration(lag.max));
         if lag.p99 > lag_limit {
             reasons.push(format!(
-                "lane {name} lagged its schedule by {p99} (p99), beyond {}",
+                "lane {name} lagged its schedule by {p99} (p99), beyond {}{advice}",
                 duration(lag_limit)
             ));
+            advice = "";
         }
         if lag.max > floor_limit && is_judged(plan) {
             let limit = duration(floor_limit);

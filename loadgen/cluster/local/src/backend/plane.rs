@@ -135,7 +135,7 @@ impl Plane {
             Request::Deploy | Request::Restart => self.revision += 1,
             Request::Scale { to } => self.settings.arm.workload.replicas = to,
             Request::Delete { pod, grace, force } => self.delete(pod, grace, force).await,
-            Request::DeleteAgain { pod, grace } => self.delete_again(pod, grace),
+            Request::DeleteAgain { pod, grace } => self.delete_again(pod, grace).await,
         }
     }
 
@@ -194,8 +194,8 @@ impl Plane {
     }
 
     /// A later delete can only shorten the grace (`BeforeDelete`), and a kubelet that has begun to stop the pod does not
-    /// act on it: the object says another time, and nothing happens at it.
-    fn delete_again(&mut self, id: PodId, grace: Option<u64>) {
+    /// act on it: then the object says another time, and nothing happens at it.
+    async fn delete_again(&mut self, id: PodId, grace: Option<u64>) {
         let Some(entry) = self.pods.iter_mut().find(|entry| entry.id == id && entry.deleted && !entry.gone)
         else {
             return;
@@ -209,6 +209,7 @@ impl Plane {
         if grace < entry.grace_seconds {
             entry.grace_seconds = grace_seconds;
             emitter.emit(Event::GraceChanged { pod: id, grace_seconds });
+            let _ended = entry.control.send(Control::Shorten { grace_seconds }).await;
         }
     }
 

@@ -7,7 +7,7 @@ use crate::event::{Event, HookOutcome, TimedEvent};
 use crate::id::{ArmId, LaneId, PodId};
 use crate::record::{Flags, Record, Stage};
 use crate::report::{Report, Verdict};
-use crate::settings::{Allowed, LaneKind, Target};
+use crate::settings::{Allowed, Edge, LaneKind, Target, TimelineExpectation};
 
 fn clean() -> Recording {
     Recording::of(&Stop::default())
@@ -172,6 +172,24 @@ fn a_stall_of_the_process_while_a_pod_was_terminating_is_a_doubt() {
     for (at, for_ms) in [(2_900, 1_000), (8_000, 2_000), (4_000, 40), (LOAD_MS + 2_000, 1_000)] {
         judged(&stalled(clean(), at, for_ms).report(), Verdict::Pass, "0 of 375 requests failed");
     }
+}
+
+#[test]
+fn an_interval_that_a_stall_may_have_stretched_is_in_doubt_and_one_that_it_cannot_have_fails() {
+    let expecting = |seconds: f64| {
+        let mut recording = clean();
+        let within = 0.3;
+        let (edge, after) = (Edge::Sigterm, Edge::PreStopStarted);
+        recording.header.plan.expect.timeline = vec![TimelineExpectation { edge, after, seconds, within }];
+        recording.header.plan.expect.failed = Allowed::Any;
+        recording
+    };
+    // It came 1 s after.
+    let told =
+        "sigterm came 1.00 s after preStopStarted, expected 0.3 ± 0.3 s; this process stood still for 1.60 s";
+    judged(&stalled(expecting(0.3), 4_700, 1_600).report(), Verdict::Inconclusive, told);
+    judged(&stalled(expecting(5.0), 4_700, 1_600).report(), Verdict::Fail, "expected 5 ± 0.3 s");
+    judged(&expecting(0.3).report(), Verdict::Fail, "expected 0.3 ± 0.3 s");
 }
 
 #[test]
