@@ -171,8 +171,8 @@ struct Shared {
     /// There if the run is local.
     processes: Option<Processes>,
     stop: watch::Receiver<Stop>,
-    /// True once the first trial arm has ended, however: what a control arm waits for.
-    trial_ended: watch::Receiver<bool>,
+    /// How long the load of the first trial arm lasted that has ended, however: what a control arm is to last.
+    trial_ended: watch::Receiver<Option<Duration>>,
 }
 
 impl Shared {
@@ -196,7 +196,7 @@ impl Conductor {
         .map_err(|source| RunError::Start { what: "the heartbeat's thread", source })?;
         let max_time = self.max_time;
         let (stopper, stop) = watch::channel(Stop::No);
-        let (trial_done, trial_ended) = watch::channel(false);
+        let (trial_done, trial_ended) = watch::channel(None);
         let shared = Arc::new(Shared { conductor: self, seed: plan.seed, processes, stop, trial_ended });
         let watcher = tokio::spawn(forward(signals, stopper.clone(), max_time));
         let collected = run_arms(plan, &shared, &stopper, &trial_done).await;
@@ -215,7 +215,8 @@ impl Conductor {
             Place::Local { isolation, .. } => *isolation,
             #[cfg(feature = "kube")]
             Place::Kube(_) => {
-                for text in remote::CAVEATS {
+                let among_others = (self.parallel > 1).then_some(remote::SIDE_BY_SIDE_CAVEAT);
+                for text in remote::CAVEATS.into_iter().chain(among_others) {
                     emitter.emit(Event::Note { pod: None, text: text.to_owned() });
                 }
                 return Ok(None);
@@ -247,7 +248,7 @@ async fn run_arms(
     plan: &Plan,
     shared: &Arc<Shared>,
     stopper: &watch::Sender<Stop>,
-    trial_done: &watch::Sender<bool>,
+    trial_done: &watch::Sender<Option<Duration>>,
 ) -> Collected {
     let mut all = Collected::default();
     let mut waiting = plan.arms.iter().cloned().enumerate();
@@ -267,7 +268,11 @@ async fn run_arms(
             continue;
         };
         if plan.arms.get(index).is_some_and(|arm: &Arm| arm.role == Role::Trial) {
-            trial_done.send_replace(true);
+            trial_done.send_if_modified(|lasted| {
+                let first = lasted.is_none();
+                lasted.get_or_insert(ended.lasted);
+                first
+            });
         }
         all.leftovers.extend(ended.left);
         if let Some(error) = ended.error {

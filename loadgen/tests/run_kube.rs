@@ -72,7 +72,8 @@ fn kubectl(kubeconfig: &str, arguments: &[&str]) -> String {
 
 /// What is left of a run, as kubectl finds it by our labels.
 fn left(kubeconfig: &str, run: &str) -> String {
-    let kinds = "namespace,deployment,service,pod,job,networkpolicy,poddisruptionbudget,node";
+    let kinds =
+        "namespace,deployment,service,pod,job,lease,role,rolebinding,networkpolicy,poddisruptionbudget,node";
     kubectl(kubeconfig, &["get", kinds, "-A", "-l", &format!("drainproof/run={run}"), "--ignore-not-found"])
 }
 

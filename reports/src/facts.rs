@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use trial::compare::{Comparison, Counts};
 use trial::plan::Role;
-use trial::report::{Arm, Failure, Run, Verdict};
+use trial::report::{Arm, Failure, Pod, Run, Verdict};
 
 use crate::units::{count, counted, duration, percent};
 
@@ -78,6 +78,38 @@ pub(crate) fn how_compared(comparison: &Comparison) -> String {
         chance(comparison.level),
         percent(comparison.alpha),
     )
+}
+
+/// When a pod took no new connections any more, and what says so: where nobody saw its listener close, its process's end does.
+pub(crate) fn closed(pod: &Pod) -> Option<(u64, &'static str)> {
+    let listener = pod.timeline.listener_closed_ns.map(|at_ns| (at_ns, "the listener closed"));
+    listener.or_else(|| pod.timeline.exited_ns.map(|at_ns| (at_ns, "the process ended")))
+}
+
+/// The race of the two flows over all terminations of an arm, in a sentence; `None` where neither end of it was seen.
+pub(crate) fn race(arm: &Arm) -> Option<String> {
+    let ends = arm.pods.iter().filter_map(|pod| {
+        let (closed, _) = closed(pod).filter(|_| pod.timeline.delete_requested_ns.is_some())?;
+        Some(pod.endpoint.iter().filter_map(move |of| Some((pod, of, of.removed_ns?, closed))))
+    });
+    let ends: Vec<_> = ends.flatten().collect();
+    let late = ends.iter().filter(|(_, _, removed, closed)| removed > closed);
+    match late.clone().max_by_key(|(_, _, removed, closed)| removed - closed) {
+        Some((pod, of, removed, closed)) => Some(format!(
+            "{} of {} times a node still sent new connections to a pod that took none any more, for up to {} ({} on {})",
+            count(late.count() as u64),
+            count(ends.len() as u64),
+            duration(removed - closed),
+            pod.name,
+            of.node
+        )),
+        None => ends.iter().map(|(_, _, removed, closed)| closed - removed).min().map(|least| {
+            format!(
+                "every node had ceased to send new connections to a pod at least {} before it took none",
+                duration(least)
+            )
+        }),
+    }
 }
 
 /// What was not observed.

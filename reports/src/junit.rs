@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
+use trial::compare::{Comparison, Outcome};
 use trial::plan::Role;
 use trial::report::{Arm, Lane, Report, Verdict};
 
@@ -46,6 +47,39 @@ pub fn junit(report: &Report) -> String {
     }
     // Writing to memory fails for no reason of the world's.
     document.to_string().unwrap_or_default()
+}
+
+/// Renders a comparison as JUnit XML: a suite an arm, a case a lane; what is worse is a `failure`, what cannot be compared an
+/// `error`. A first suite holds the outcome as a whole.
+#[must_use]
+pub fn comparison(comparison: &Comparison) -> String {
+    let name = format!("drainproof {} against its baseline", comparison.new.scenario);
+    let mut document = Junit::new(name.clone());
+    let mut whole = TestSuite::new(name.clone());
+    whole.add_test_case(case(&name, "outcome", compared(comparison.outcome, &comparison.reasons)));
+    document.add_test_suite(whole);
+    for arm in &comparison.arms {
+        let class = format!("{} / {} against its baseline", comparison.new.scenario, arm.name);
+        let mut suite = TestSuite::new(class.clone());
+        for lane in &arm.lanes {
+            let sentences = [lane.failed.sentence.clone(), lane.late.sentence.clone()];
+            suite.add_test_case(case(&class, &lane.name, compared(lane.outcome, &sentences)));
+        }
+        if arm.lanes.is_empty() {
+            suite.add_test_case(case(&class, "outcome", compared(arm.outcome, &arm.reasons)));
+        }
+        document.add_test_suite(suite);
+    }
+    // Writing to memory fails for no reason of the world's.
+    document.to_string().unwrap_or_default()
+}
+
+fn compared(outcome: Outcome, sentences: &[String]) -> TestCaseStatus {
+    match outcome {
+        Outcome::NotWorse => TestCaseStatus::success(),
+        Outcome::NotComparable => told(NonSuccessKind::Error, outcome.as_str(), sentences),
+        Outcome::Worse => told(NonSuccessKind::Failure, outcome.as_str(), sentences),
+    }
 }
 
 fn case(class: &str, name: &str, status: TestCaseStatus) -> TestCase {

@@ -37,9 +37,13 @@ pub use text::{TextOptions, text};
 pub mod comparison {
     pub use crate::annotations::comparison as annotations;
     pub use crate::document::comparison as json;
+    pub use crate::junit::comparison as junit;
     pub use crate::markdown::comparison as markdown;
     pub use crate::text::comparison as text;
 }
 
 /// The JSON Schema (draft 2020-12) of `report.json`, schema 1.x.
 pub const SCHEMA: &str = include_str!("../schema/report.schema.json");
+
+/// JSON Schema (2020-12) of `comparison.json`.
+pub const COMPARISON_SCHEMA: &str = include_str!("../schema/comparison.schema.json");

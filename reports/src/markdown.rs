@@ -5,7 +5,7 @@ use std::fmt::Write;
 use trial::plan::Role;
 use trial::report::{Advice, Arm, Failure, Report, Verdict};
 
-use crate::facts::{bad_of_exposed, duration_or_dash, one_of_each, place, verdict_of};
+use crate::facts::{bad_of_exposed, duration_or_dash, one_of_each, place, race, verdict_of};
 use crate::units::{count, seconds};
 
 mod comparison;
@@ -43,6 +43,10 @@ pub fn markdown(report: &Report) -> String {
     arms(&mut page, &report.arms);
     for arm in report.arms.iter().filter(|arm| arm.role == Role::Trial) {
         lanes(&mut page, arm, report.arms.len() > 1);
+        if let Some(race) = race(arm) {
+            line(&mut page, "");
+            line(&mut page, &format!("Race: {}.", escape(&race)));
+        }
         failures(&mut page, &arm.failures);
     }
     advice(&mut page, &report.advice);

@@ -1,11 +1,12 @@
 //! What a comparison looks like, to people and to a CI.
 
-use reports::comparison::{annotations, json, markdown, text};
+use reports::comparison::{annotations, json, junit, markdown, text};
 use trial::compare::{Comparison, Outcome, compare};
 use trial::plan::Role;
 use trial::report::{LaneTerminations, Report, Rollouts, Terminations, Verdict};
 
 use crate::builder::{self, arm, requests};
+use crate::strict::problems_by;
 
 /// Eight rollouts of three pods; of each, so many terminations fail requests of the kept connections.
 fn run(id: &str, bad: u64, repeats: usize) -> Report {
@@ -48,6 +49,30 @@ fn a_regression_is_told_with_its_numbers() {
     let page = text(&compared, &reports::TextOptions::default());
     assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
     insta::assert_snapshot!(page);
+}
+
+#[test]
+fn a_ci_is_told_every_lane_that_got_worse() {
+    insta::assert_snapshot!(junit(&worse()));
+    let too_few = junit(&compare(&run("base-run", 0, 1), &run("new-run", 0, 1)));
+    assert!(too_few.contains("<error") && !too_few.contains("<failure"), "{too_few}");
+    let same = junit(&compare(&run("base-run", 0, 8), &run("new-run", 0, 8)));
+    assert!(!same.contains("<error") && !same.contains("<failure"), "{same}");
+}
+
+#[test]
+fn what_is_written_is_as_its_schema_says() {
+    let mut other = run("new-run", 0, 8);
+    other.arms.truncate(1);
+    for compared in [
+        worse(),
+        compare(&run("base-run", 0, 8), &run("new-run", 0, 8)),
+        compare(&run("base-run", 0, 1), &run("new-run", 0, 1)),
+        compare(&run("base-run", 0, 8), &other),
+    ] {
+        let document = serde_json::from_str(&json(&compared)).unwrap();
+        assert_eq!(problems_by(reports::COMPARISON_SCHEMA, &document), Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -16,8 +16,8 @@ fn document(report: &trial::report::Report) -> Value {
 
 /// Objects of the schema whose fields are not all required. Readers rely on every field being there: what was not
 /// observed is null.
-fn with_optional_fields() -> Vec<String> {
-    let mut schema: Value = serde_json::from_str(reports::SCHEMA).unwrap();
+fn with_optional_fields(schema: &str) -> Vec<String> {
+    let mut schema: Value = serde_json::from_str(schema).unwrap();
     let mut found = Vec::new();
     for_each_object(&mut schema, &mut |object| {
         let described: BTreeSet<&str> =
@@ -45,7 +45,9 @@ fn every_sample_is_as_the_schema_says() {
 
 #[test]
 fn every_field_is_always_there() {
-    assert_eq!(with_optional_fields(), Vec::<String>::new());
+    for schema in [reports::SCHEMA, reports::COMPARISON_SCHEMA] {
+        assert_eq!(with_optional_fields(schema), Vec::<String>::new());
+    }
 }
 
 #[test]

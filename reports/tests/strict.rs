@@ -5,9 +5,9 @@
 use jsonschema::Validator;
 use serde_json::{Map, Value};
 
-/// The schema with every object closed that lists its properties.
-pub(crate) fn validator() -> Validator {
-    let mut schema: Value = serde_json::from_str(reports::SCHEMA).unwrap();
+/// A schema with every object closed that lists its properties.
+pub(crate) fn validator(schema: &str) -> Validator {
+    let mut schema: Value = serde_json::from_str(schema).unwrap();
     jsonschema::meta::validate(&schema).unwrap_or_else(|error| panic!("the schema is none: {error}"));
     for_each_object(&mut schema, &mut |object| {
         object.entry("additionalProperties").or_insert(false.into());
@@ -15,9 +15,14 @@ pub(crate) fn validator() -> Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// What is wrong with a document, each with its place: `/arms/0/name: …`.
+/// What is wrong with a report, each with its place: `/arms/0/name: …`.
 pub(crate) fn problems(document: &Value) -> Vec<String> {
-    validator()
+    problems_by(reports::SCHEMA, document)
+}
+
+/// What is wrong with a document of another schema.
+pub(crate) fn problems_by(schema: &str, document: &Value) -> Vec<String> {
+    validator(schema)
         .iter_errors(document)
         .map(|error| {
             format!("{}: {}", error.instance_path(), error.to_string().chars().take(300).collect::<String>())

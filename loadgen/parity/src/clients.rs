@@ -1,5 +1,7 @@
 //! What clients see of a pod that ends, looked for in the requests' records.
 
+use std::collections::BTreeSet;
+
 use contract::lifecycle::Event as Report;
 use trial::event::Event;
 use trial::id::PodId;
@@ -30,6 +32,20 @@ fn classes(facts: &Facts, lane: LaneKind) -> String {
     all.sort_unstable();
     all.dedup();
     if all.is_empty() { "no failure".to_owned() } else { all.join(", ") }
+}
+
+/// #3, #4: what is left after the hook is the grace of 10 s less the whole seconds that it took, and 2 s at least. The kubelet
+/// takes its own time: near a whole second either side may be meant.
+pub(crate) fn whole_seconds_are_subtracted(facts: &Facts) -> Seen {
+    let (Some(t0), Some(term), Some(exited)) =
+        (facts.at(Edge::T0), facts.at(Edge::Sigterm), facts.at(Edge::Exited))
+    else {
+        return Seen::nothing("not seen");
+    };
+    let (hook, left) = (term - t0, exited - term);
+    let expected = |took: f64| (10.0 - took.floor()).max(2.0);
+    let near = |took: f64| (left - expected(took)).abs() <= 0.15;
+    Seen::that(near(hook - 0.1) || near(hook + 0.05), format!("{left:.2} s after {hook:.2} s of hook"))
 }
 
 /// #30, of the first pod of the run.
@@ -140,11 +156,23 @@ pub(crate) fn no_new_connections(facts: &Facts) -> Seen {
     }
 }
 
-/// #38
+/// #38: each connection that the victim answered on shortly before its delete is answered on by it long after, and on no other.
 pub(crate) fn kept_alive_served(facts: &Facts) -> Seen {
-    match by_victim_later(facts, LaneKind::Reused) {
-        Some((by_victim, all)) if all > 0 => Seen::that(by_victim > 0, format!("{by_victim} of {all}")),
-        _ => Seen::nothing("no time between"),
+    let (Some(victim), Some(deleted), Some(exited)) =
+        (facts.victim, facts.at(Edge::Deleted), facts.at(Edge::Exited))
+    else {
+        return Seen::nothing("no end");
+    };
+    let used = |from: f64, to: f64| -> BTreeSet<u32> {
+        of_lane(facts, LaneKind::Reused)
+            .filter(|request| request.record.pod == victim && (from..to).contains(&request.start))
+            .map(|request| request.record.conn)
+            .collect()
+    };
+    let (before, after) = (used(deleted - 1.0, deleted), used(deleted + RULES_FOLLOWED, exited));
+    match before.len() {
+        0 => Seen::nothing("none was open"),
+        open => Seen::that(before == after, format!("{} of {open}", before.intersection(&after).count())),
     }
 }
 
@@ -210,12 +238,19 @@ pub(crate) fn refused_at_once(facts: &Facts) -> Seen {
 
 /// #42
 pub(crate) fn address_gone(facts: &Facts) -> Seen {
-    let unreachable: Vec<f64> = of_lane(facts, LaneKind::New)
-        .filter(|request| request.record.class == Class::ConnectUnreachable)
-        .map(Request::took)
-        .collect();
-    let timeouts =
-        of_lane(facts, LaneKind::New).filter(|request| request.record.class == Class::ConnectTimeout).count();
+    let ends: Vec<f64> =
+        facts.all().filter(|(_, event)| matches!(event, Event::Exited { .. })).map(|(at, _)| at).collect();
+    // Connections begun while some pod's address was gone and rules may still have named it.
+    let lost = |request: &&Request| {
+        ends.iter().any(|end| (-KNOWN_TO..RULES_FOLLOWED).contains(&(request.start - end)))
+    };
+    let of_class = |class: Class| -> Vec<&Request> {
+        of_lane(facts, LaneKind::New).filter(|request| request.record.class == class).collect()
+    };
+    let (unreachable, timeouts) = (of_class(Class::ConnectUnreachable), of_class(Class::ConnectTimeout));
+    let elsewhere = unreachable.iter().chain(&timeouts).filter(|request| !lost(request)).count();
+    let (unreachable, timeouts): (Vec<f64>, usize) =
+        (unreachable.into_iter().map(Request::took).collect(), timeouts.len());
     if unreachable.is_empty() && timeouts == 0 {
         return Seen::nothing(format!(
             "nobody was sent to the lost address: {}",
@@ -225,7 +260,13 @@ pub(crate) fn address_gone(facts: &Facts) -> Seen {
     // Whoever comes while the kernel asks already waits only for the rest, but the first waits for the whole.
     let longest = unreachable.iter().copied().fold(0.0, f64::max);
     let in_time = unreachable.is_empty() || (2.0..4.5).contains(&longest);
-    Seen::that(in_time, format!("{} unreachable, {timeouts} without answer", unreachable.len()))
+    Seen::that(
+        in_time && elsewhere == 0,
+        format!(
+            "{} unreachable, {timeouts} without answer, {elsewhere} of them elsewhere",
+            unreachable.len()
+        ),
+    )
 }
 
 /// Requests that wait in the accept queue: begun before an edge, and not answered then. One that was begun as the edge came and

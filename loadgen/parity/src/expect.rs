@@ -6,7 +6,7 @@ use trial::event::Event;
 use trial::settings::LaneKind;
 
 use crate::facts::{Edge, Facts};
-use crate::run::Outcome;
+use crate::run::{Backend, Outcome};
 
 /// What is to be seen.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,8 @@ pub(crate) enum Expect {
         from: f64,
         /// … and at most.
         to: f64,
+        /// So much more on a cluster, where what happens in between takes its own time.
+        more_on_kube: f64,
     },
     /// The edge is never seen.
     Never(Edge),
@@ -99,13 +101,23 @@ impl Expect {
         matches!(self, Self::Edge { from, to, .. } if to - from < 0.4)
     }
 
+    /// By how much a cluster may be later than the local backend, beyond what both may differ by, s.
+    pub(crate) const fn slack_of_kube(&self) -> f64 {
+        match self {
+            Self::Edge { more_on_kube, .. } => *more_on_kube,
+            _ => 0.0,
+        }
+    }
+
     /// In a table.
     pub(crate) fn text(&self) -> String {
         match self {
-            Self::Edge { of, after, from, to } => {
+            Self::Edge { of, after, from, to, more_on_kube } => {
                 let (middle, spread) = (f64::midpoint(*from, *to), (to - from) / 2.0);
                 let (of, after) = (of.as_str(), after.as_str());
-                if spread < 0.2 {
+                if spread < 0.2 && *more_on_kube > 0.0 {
+                    format!("{of} {middle:.1} s after {after}, kube up to {:.1}", to + more_on_kube)
+                } else if spread < 0.2 {
                     format!("{of} {middle:.1} s after {after}")
                 } else {
                     format!("{of} {from:.1} to {to:.1} s after {after}")
@@ -138,23 +150,32 @@ impl Expect {
     }
 
     /// What an experiment says to it.
-    pub(crate) fn seen_in(&self, outcome: &Outcome) -> Seen {
+    pub(crate) fn seen_in(&self, outcome: &Outcome, backend: Backend) -> Seen {
         match outcome {
-            Ok(facts) => self.look(facts),
+            Ok(facts) => self.look(facts, backend),
             Err(message) => Seen::nothing(message.clone()),
         }
     }
 
     /// How far a time lies outside of what is stated, s; `None` if it is no time.
-    pub(crate) fn off_by(&self, seen: &Seen) -> Option<f64> {
-        let (Self::Edge { from, to, .. }, Some(seconds)) = (self, seen.seconds) else { return None };
-        Some((from - seconds).max(seconds - to).max(0.0))
+    pub(crate) fn off_by(&self, seen: &Seen, backend: Backend) -> Option<f64> {
+        let (Self::Edge { from, .. }, Some(seconds)) = (self, seen.seconds) else { return None };
+        Some((from - seconds).max(seconds - self.latest(backend)).max(0.0))
+    }
+
+    /// The upper bound of an edge on a backend, s.
+    fn latest(&self, backend: Backend) -> f64 {
+        match (self, backend) {
+            (Self::Edge { to, .. }, Backend::Local) => *to,
+            (Self::Edge { to, more_on_kube, .. }, Backend::Kube) => to + more_on_kube,
+            _ => f64::INFINITY,
+        }
     }
 
     /// What the recording says to it.
-    pub(crate) fn look(&self, facts: &Facts) -> Seen {
+    pub(crate) fn look(&self, facts: &Facts, backend: Backend) -> Seen {
         match self {
-            Self::Edge { of, after, from, to } => edge(facts, *of, *after, (*from, *to)),
+            Self::Edge { of, after, from, .. } => edge(facts, *of, *after, (*from, self.latest(backend))),
             Self::Never(edge) => never(facts, *edge),
             Self::Exit(code) => exit(facts, *code),
             Self::Told(reason) => match (facts.warnings(reason), facts.victim) {
@@ -162,11 +183,14 @@ impl Expect {
                 (0, _) => Seen::that(false, "not told"),
                 _ => Seen::that(true, "told"),
             },
-            Self::Untold(reason) => match (facts.warnings(reason), facts.at(Edge::Exited)) {
-                (0, None) => Seen::nothing("no end"),
-                (0, Some(_)) => Seen::that(true, "none"),
-                _ => Seen::that(false, "told"),
-            },
+            // T0 is an event as well: where it was heard, others would have been.
+            Self::Untold(reason) => {
+                match (facts.warnings(reason), facts.at(Edge::T0), facts.at(Edge::Exited)) {
+                    (0, Some(_), Some(_)) => Seen::that(true, "none"),
+                    (0, ..) => Seen::nothing("no event, or no end"),
+                    _ => Seen::that(false, "told"),
+                }
+            }
             Self::GraceTold(wanted) => grace_told(facts, *wanted),
             Self::GraceStays(stays) => grace_stays(facts, *stays),
             Self::Phase { succeeded } => phase(facts, *succeeded),

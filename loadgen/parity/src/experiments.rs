@@ -136,6 +136,7 @@ pub(crate) const EXPERIMENTS: &[Experiment] = &[
     run("exits-143", 2, &[EXIT, "workload.server.exitCode=143"]),
     run("ignores", 11, &[IGNORE]),
     run("hook-3", 11, &[IGNORE, exec!("--sleep", "3s")]),
+    run("hook-4.6", 12, &[IGNORE, exec!("--sleep", "4600ms")]),
     run("hook-8.5", 11, &[IGNORE, exec!("--sleep", "8500ms")]),
     run("hook-9.2", 12, &[IGNORE, exec!("--sleep", "9200ms")]),
     run("hook-15", 13, &[IGNORE, exec!("--sleep", "15s")]),
@@ -268,7 +269,9 @@ pub(crate) const EXPERIMENTS: &[Experiment] = &[
             "workload.replicas=3",
             EXIT,
             ROLLOUT,
-            "load.lanes={new: {rate: 300}, reused: {rate: 20, connections: 40}}",
+            // Nothing takes it out of the Service before its end is reported, and its address goes before that.
+            "workload.publishNotReadyAddresses=true",
+            "load.lanes.new.rate=300",
         ],
     ),
     // Of the kept connections most are idle when their pod ends, and some have a request under way.

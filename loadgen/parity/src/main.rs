@@ -146,14 +146,15 @@ fn work(arguments: Arguments) -> Result<bool, Trouble> {
     }
     let mut rows = table::rows(&found, &asked, wanted);
     let mut second = 0;
-    let again = rerun::needed(&rows);
+    let again = rerun::needed(&setting, &rows);
     if !again.is_empty() {
-        let count = again.len();
+        let (count, began) = (again.len(), jiff::Timestamp::now());
         say(&format!(
             "parity: {count} experiments were off by less than {} s: each twice again by itself",
             rerun::LITTLE
         ));
         second = rerun::run(&setting, &again, &mut found);
+        say(&format!("parity: that took {} s", jiff::Timestamp::now().duration_since(began).as_secs()));
         rows = table::rows(&found, &asked, wanted);
     }
     let text = match arguments.format {
@@ -164,6 +165,16 @@ fn work(arguments: Arguments) -> Result<bool, Trouble> {
     let looked_at = rows.iter().filter(|row| row.was_looked_at()).count();
     let held = rows.iter().filter(|row| row.holds()).count();
     let by_second = if second == 0 { String::new() } else { format!(" ({second} times by a second run)") };
+    for backend in &asked {
+        let (unsure, runs) = run::inconclusive(&setting, *backend);
+        if unsure > 0 {
+            say(&format!(
+                "parity: on {} {unsure} of {runs} runs were inconclusive by their own verdict, as where agents lag: requests of \
+                 these may be missed, not invented",
+                backend.as_str()
+            ));
+        }
+    }
     say(&format!(
         "parity: {held} of {looked_at} statements hold{by_second}; recordings in {}",
         setting.out.display()
@@ -193,7 +204,7 @@ fn one_backend(setting: &Setting, backend: Backend, wanted: impl Fn(u16) -> bool
     run::all(setting, backend, needed, |experiment, outcome| {
         for (place, check) in checks.iter().filter(|(_, check)| check.experiment == experiment.name) {
             for (index, expect) in check.expect.iter().enumerate() {
-                keep(*place, index, expect.seen_in(&outcome));
+                keep(*place, index, expect.seen_in(&outcome, backend));
             }
         }
     });

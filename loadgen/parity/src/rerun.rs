@@ -3,7 +3,8 @@
 //! Several experiments at once keep the suite short, but where the cluster's nodes are processes of one small machine they
 //! sometimes wait for one another. A time that is off by a few tenths of a second is then the machine's, or the backend's:
 //! nobody can tell until the experiment is run with nothing beside it. It is run so twice, and the worse of the two counts. An
-//! experiment of which anything else does not hold is not run again, and nothing but those times is taken from the new runs.
+//! experiment of which anything else does not hold is not run again, and nothing but those times is taken from the new runs. The
+//! local backend tells when it stood still, and is asked again only where it did.
 
 use std::fs;
 
@@ -29,7 +30,7 @@ pub(crate) struct Again {
 }
 
 /// The experiments to run again; none if there are too many.
-pub(crate) fn needed(rows: &[Row]) -> Vec<Again> {
+pub(crate) fn needed(setting: &Setting, rows: &[Row]) -> Vec<Again> {
     let mut needed: Vec<Again> = Vec::new();
     let mut beyond: Vec<(Backend, &str)> = Vec::new();
     for row in rows.iter().filter(|row| row.was_looked_at() && !row.holds()) {
@@ -51,7 +52,18 @@ pub(crate) fn needed(rows: &[Row]) -> Vec<Again> {
         }
     }
     needed.retain(|again| !beyond.contains(&(again.backend, again.experiment.name)));
+    needed.retain(|again| again.backend == Backend::Kube || stood_still(setting, again));
     if needed.len() > MOST { vec![] } else { needed }
+}
+
+/// Whether its recording tells that the process which emulates the kubelet stood still.
+fn stood_still(setting: &Setting, again: &Again) -> bool {
+    let directory = setting.out.join(again.backend.as_str()).join(again.experiment.name);
+    let events = fs::read_to_string(directory.join("recording/events.ndjson")).unwrap_or_default();
+    trial::recording::parse_events(&events)
+        .0
+        .iter()
+        .any(|timed| matches!(timed.event, trial::event::Event::Stalled { .. }))
 }
 
 /// The backends whose fault a row may be, and by how much; `None` where that is no time, or too much of it.
@@ -59,12 +71,14 @@ fn off(row: &Row, expect: &Expect) -> Vec<(Backend, Option<f64>)> {
     let seen = [(Backend::Local, &row.local), (Backend::Kube, &row.kube)];
     let seen: Vec<(Backend, &Seen)> =
         seen.into_iter().filter_map(|(backend, seen)| Some((backend, seen.as_ref()?))).collect();
-    let by = |seen: &Seen| expect.off_by(seen).filter(|by| *by < LITTLE);
+    let by = |seen: &Seen, backend| {
+        expect.off_by(seen, backend).map(|by| by.max(row.apart_by())).filter(|by| *by < LITTLE)
+    };
     // Each within its bounds: then it is the two that do not agree, and both are asked again.
     let all_hold = seen.iter().all(|(_, seen)| seen.holds == Some(true));
     seen.into_iter()
         .filter(|(_, seen)| all_hold || seen.holds != Some(true))
-        .map(|(backend, seen)| (backend, by(seen)))
+        .map(|(backend, seen)| (backend, by(seen, backend)))
         .collect()
 }
 
@@ -75,9 +89,22 @@ pub(crate) fn run(setting: &Setting, needed: &[Again], found: &mut Found) -> usi
         let outcomes: Vec<_> = TIMES.iter().filter_map(|name| outcome(setting, name, again)).collect();
         for &(place, index) in &again.places {
             let expect = &CHECKS[place].expect[index];
-            let distance = |seen: &Seen| expect.off_by(seen).unwrap_or(f64::INFINITY);
-            let seen = outcomes.iter().map(|outcome| expect.seen_in(outcome));
-            let worst = seen.max_by(|one, other| distance(one).total_cmp(&distance(other)));
+            let other = match again.backend {
+                Backend::Local => Backend::Kube,
+                Backend::Kube => Backend::Local,
+            };
+            let other = found.get(&(other, place, index)).and_then(|seen| seen.seconds);
+            // Off its own bounds, or else off what the other backend showed.
+            let distance = |seen: &Seen| {
+                let apart = seen.seconds.zip(other).map_or(0.0, |(one, other)| (one - other).abs());
+                (expect.off_by(seen, again.backend).unwrap_or(f64::INFINITY), apart)
+            };
+            let worse = |one: &Seen, than: &Seen| {
+                let ((off, apart), (than_off, than_apart)) = (distance(one), distance(than));
+                off.total_cmp(&than_off).then(apart.total_cmp(&than_apart))
+            };
+            let seen = outcomes.iter().map(|outcome| expect.seen_in(outcome, again.backend));
+            let worst = seen.max_by(worse);
             let Some((worst, first)) = worst.zip(found.get_mut(&(again.backend, place, index))) else {
                 continue;
             };

@@ -103,6 +103,17 @@ pub(crate) fn all(
     });
 }
 
+/// How many of a backend's runs told of themselves that they may have missed something, and of how many.
+pub(crate) fn inconclusive(setting: &Setting, backend: Backend) -> (usize, usize) {
+    let entries = fs::read_dir(setting.out.join(backend.as_str())).into_iter().flatten().flatten();
+    let verdicts: Vec<String> = entries
+        .filter_map(|entry| fs::read(entry.path().join("report.json")).ok())
+        .filter_map(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
+        .filter_map(|report| Some(report.get("verdict")?.as_str()?.to_owned()))
+        .collect();
+    (verdicts.iter().filter(|verdict| *verdict == "inconclusive").count(), verdicts.len())
+}
+
 /// Runs one.
 pub(crate) fn one(setting: &Setting, backend: Backend, experiment: &Experiment) -> Outcome {
     let directory = setting.out.join(backend.as_str()).join(experiment.name);

@@ -35,6 +35,8 @@ pub(crate) struct Row {
     pub(crate) difference: Option<f64>,
     /// Both edges are the pod's own.
     pub(crate) within_pod: bool,
+    /// How much later than the local backend a cluster may be, beyond what both may differ by, s.
+    pub(crate) slack_of_kube: f64,
     /// Why the statement stands for one backend alone.
     pub(crate) not_modelled: Option<&'static str>,
 }
@@ -53,7 +55,14 @@ impl Row {
 
     /// Edges within a pod are as far apart on one backend as on the other.
     fn agrees(&self) -> bool {
-        !self.within_pod || self.difference.is_none_or(|difference| difference.abs() <= WITHIN_POD)
+        !self.within_pod || self.apart_by() <= 0.0
+    }
+
+    /// By how much the backends differ beyond what they may, s.
+    pub(crate) fn apart_by(&self) -> f64 {
+        let beyond =
+            |kube_later: f64| (kube_later - WITHIN_POD - self.slack_of_kube).max(-kube_later - WITHIN_POD);
+        self.difference.map_or(f64::NEG_INFINITY, beyond)
     }
 }
 
@@ -98,6 +107,7 @@ pub(crate) fn rows(found: &Found, asked: &[Backend], wanted: impl Fn(u16) -> boo
                 kube,
                 difference,
                 within_pod: expect.is_within_pod(),
+                slack_of_kube: expect.slack_of_kube(),
                 not_modelled,
             });
         }

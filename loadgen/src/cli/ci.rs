@@ -66,8 +66,11 @@ impl Surroundings {
             return ExitCode::Success;
         }
         let page = reports::comparison::markdown(comparison);
-        if let Err(error) = recorder::replace(&out.join("comparison.md"), page.as_bytes()) {
-            return super::fail(&error);
+        let cases = reports::comparison::junit(comparison);
+        for (file, text) in [("comparison.md", &page), ("comparison-junit.xml", &cases)] {
+            if let Err(error) = recorder::replace(&out.join(file), text.as_bytes()) {
+                return super::fail(&error);
+            }
         }
         if let Err(code) = self.summarise(&page) {
             return code;

@@ -36,6 +36,8 @@ enum Format {
     Json,
     /// For a pull request or a job's summary
     Markdown,
+    /// XML for a CI: a suite an arm, a case a lane
+    Junit,
     /// A workflow command of GitHub Actions: an annotation
     Github,
 }
@@ -100,6 +102,7 @@ pub(super) fn main(arguments: &Args) -> ExitCode {
         Format::Text => text(&comparison),
         Format::Json => reports::comparison::json(&comparison),
         Format::Markdown => reports::comparison::markdown(&comparison),
+        Format::Junit => reports::comparison::junit(&comparison),
         Format::Github => reports::comparison::annotations(&comparison),
     };
     match super::print(&rendered) {

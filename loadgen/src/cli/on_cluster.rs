@@ -12,7 +12,7 @@ use cluster_kube::objects::Images;
 use cluster_kube::{Access, preflight};
 use trial::plan::Plan;
 
-use crate::conductor::remote::Place;
+use crate::conductor::remote::{Place, namespace_of};
 use crate::exit_code::ExitCode;
 
 /// Agents of an arm: their numbers are a byte in each record.
@@ -128,6 +128,8 @@ impl RunArgs {
         let workloads = plan.arms.iter().flat_map(|arm| preflight::needs_of(&arm.workload)).copied();
         let needs: BTreeSet<_> = disruptions.chain(workloads).collect();
         cluster.check(&needs.into_iter().collect::<Vec<_>>(), &namespace).await?;
+        let arms = u16::try_from(plan.arms.len()).unwrap_or(u16::MAX);
+        cluster.free((0..arms).map(|arm| namespace_of(&namespace, arm))).await?;
         let nodes = u32::try_from(cluster.nodes.len()).unwrap_or(u32::MAX);
         let (images, agents) = (self.images.images(), self.agents.unwrap_or(nodes.clamp(1, USUAL_AGENTS)));
         let (clocks, turns) = (Clocks::new(clock, anchor), Arc::default());

@@ -107,6 +107,8 @@ pub(super) struct Ended {
     pub(super) error: Option<RunError>,
     /// What is left of it.
     pub(super) left: Option<String>,
+    /// How long its load lasted.
+    pub(super) lasted: Duration,
 }
 
 /// Runs an arm, and takes away what it made, whatever became of it.
@@ -140,8 +142,11 @@ async fn run_on<C: Drive>(shared: &Shared, id: ArmId, arm: &Arm, mut cluster: C,
         result = cluster.deploy(shared.conductor.ready_timeout) => Some(result),
         () = stopped(&mut stop) => None,
     };
+    let mut lasted = Duration::ZERO;
     let measured = match deployed {
-        Some(Ok(())) => measure(shared, id, arm, &mut cluster, &emitter, stop).await,
+        Some(Ok(())) => {
+            measure(shared, id, arm, &mut cluster, &emitter, stop).await.map(|time| lasted = time)
+        }
         Some(Err(source)) => Err(RunError::Cluster { arm: arm.name.clone(), source }),
         None => {
             emitter.emit(Event::Interrupted { signal: shared.stop.borrow().as_str().to_owned() });
@@ -149,10 +154,10 @@ async fn run_on<C: Drive>(shared: &Shared, id: ArmId, arm: &Arm, mut cluster: C,
         }
     };
     let left = cluster.teardown().await.err().map(|error| format!("arm {}: {error}", arm.name));
-    Ended { error: measured.err(), left }
+    Ended { error: measured.err(), left, lasted }
 }
 
-/// Load, disruption, load's end, rows.
+/// Load, disruption, load's end, rows. How long the load lasted.
 async fn measure(
     shared: &Shared,
     id: ArmId,
@@ -160,14 +165,14 @@ async fn measure(
     cluster: &mut impl Drive,
     emitter: &Emitter,
     mut stop: watch::Receiver<Stop>,
-) -> Result<(), RunError> {
+) -> Result<Duration, RunError> {
     let clock = shared.conductor.clock;
     let rows = shared.conductor.recorder.rows(id, &arm.load)?;
     let driven = tokio::select! {
         driven = cluster.drive(shared, id, arm, &rows) => driven?,
         () = stopped(&mut stop) => {
             emitter.emit(Event::Interrupted { signal: shared.stop.borrow().as_str().to_owned() });
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
     };
     let Driven { start, load } = driven;
@@ -193,6 +198,7 @@ async fn measure(
         }
     }
     emitter.emit(Event::LoadEnded);
+    let lasted = clock.now().saturating_since(start);
     shared.conductor.progress.load_ended(id);
     let summary = load.finish().await;
     let rows = tokio::task::spawn_blocking(move || rows.finish()).await.map_err(|error| error.to_string());
@@ -204,7 +210,7 @@ async fn measure(
         }
         (Err(error), _) | (_, Err(error)) => abort(emitter, &error),
     }
-    Ok(())
+    Ok(lasted)
 }
 
 fn abort(emitter: &Emitter, message: &str) {
@@ -221,12 +227,19 @@ async fn disrupt(
     let begin = start + arm.settle.before;
     tokio::time::sleep(begin.saturating_since(shared.conductor.clock.now())).await;
     if arm.disruption == Disruption::None {
-        // A control arm is there to be compared: it lasts as long as what it is compared with.
+        // A control arm is there to be compared: it lasts as long as what it is compared with, beside it or after it.
         let quiet = arm.settle.before + arm.settle.after;
         let mut trial = shared.trial_ended.clone();
+        let before = *trial.borrow();
         let others = async {
-            if arm.role == Role::Control {
-                let _over = trial.wait_for(|ended| *ended).await;
+            match before {
+                Some(lasted) if arm.role == Role::Control => {
+                    tokio::time::sleep(lasted.saturating_sub(quiet)).await;
+                }
+                None if arm.role == Role::Control => {
+                    let _over = trial.wait_for(Option::is_some).await;
+                }
+                _ => {}
             }
         };
         tokio::join!(others, tokio::time::sleep(CONTROL_AT_LEAST.saturating_sub(quiet)));

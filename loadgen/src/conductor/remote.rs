@@ -28,14 +28,16 @@ use fleet::Fleet;
 const LEAD: Duration = Duration::from_millis(500);
 
 /// What a reader must know of times on a cluster.
-pub(super) const CAVEATS: [&str; 3] = [
+pub(super) const CAVEATS: [&str; 2] = [
     "kube backend: a node's rules cannot be read from outside: that a node stopped sending new connections to a pod is \
      told by the last one that reached it, and is known as finely as new connections follow one another on one pod",
-    "kube backend: the arms share the nodes' kube-proxies; they are disrupted one after the other, but that one is set up \
-     or taken away while another is disrupted may delay a node's rules by up to a second",
     "kube backend: exits are told by the pod's own last word where it gives one, else by the first sign of them within \
      the second that the kubelet names",
 ];
+
+/// And where arms run at once.
+pub(super) const SIDE_BY_SIDE_CAVEAT: &str = "kube backend: arms that run at once share the nodes' kube-proxies; they are disrupted one after the other, but that one \
+     is set up or taken away while another is disrupted may delay a node's rules by up to a second";
 
 /// Where a run on a cluster takes place.
 #[derive(Debug)]

@@ -60,9 +60,14 @@ impl Outcome {
     }
 }
 
+/// Version of `comparison.json`, whose schema is `reports/schema/comparison.schema.json`.
+pub const SCHEMA_VERSION: &str = "1.0";
+
 /// The whole comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
+    /// [`SCHEMA_VERSION`]; a reader of 1.x ignores fields that it does not know.
+    pub schema_version: String,
     /// Worst of all arms.
     pub outcome: Outcome,
     /// What `compare` exits with.
@@ -230,6 +235,7 @@ fn conclude((base, new): (&Report, &Report), arms: Vec<ArmPair>, (tests, level):
     }
     let outcome = if fails_now { outcome.max(Outcome::NotComparable) } else { outcome };
     Comparison {
+        schema_version: SCHEMA_VERSION.to_owned(),
         outcome,
         exit_code: outcome.exit_code(),
         reasons,

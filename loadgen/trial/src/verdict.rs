@@ -65,6 +65,8 @@ pub struct Evidence {
 /// A stall of the measuring process, or of what it sees, beyond the limit of the schedule lag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stall {
+    /// From when on, since the run's epoch.
+    pub from_ns: u64,
     /// How long.
     pub for_ns: u64,
     /// The pods that were terminating.

@@ -2,6 +2,7 @@
 
 use trial::report::{Arm, Pod};
 
+use crate::facts::closed;
 use crate::units::duration;
 
 /// The edge that a timeline starts with.
@@ -110,11 +111,9 @@ pub(super) fn removals(pod: &Pod) -> Vec<Removal> {
 }
 
 /// The race of the two flows, in a number for each node: so long were new connections still sent to a pod that took none, or so
-/// early had they ceased. Where nobody saw the listener close, the process's end stands for it.
+/// early had they ceased.
 pub(super) fn races(pod: &Pod) -> Vec<String> {
-    let closed = pod.timeline.listener_closed_ns.map(|at_ns| (at_ns, "the listener closed"));
-    let ended = || pod.timeline.exited_ns.map(|at_ns| (at_ns, "the process ended"));
-    let Some((closed, what)) = closed.or_else(ended) else { return Vec::new() };
+    let Some((closed, what)) = closed(pod) else { return Vec::new() };
     let told = |removal: &Removal| {
         let removed = removal.at_ns?;
         let order = if removed < closed { "before" } else { "after" };

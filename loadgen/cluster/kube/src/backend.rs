@@ -173,10 +173,7 @@ impl KubeCluster {
                     return Ok(());
                 }
                 self.created = Created::No;
-                Err(ClusterError::Backend(format!(
-                    "namespace {name} exists already, and a run needs one of its own; name another with \
-                     --namespace, or remove what an interrupted run left with `loadgen cleanup --all`"
-                )))
+                Err(crate::preflight::taken(&name))
             }
             Ok(Err(error)) => {
                 // Only a refusal says for certain that there is none.

@@ -345,5 +345,9 @@ pub(crate) const CLOCK_PATH: &str = paths::CLOCK;
 /// The labels by which a run's objects are found; of all runs if none is named.
 #[must_use]
 pub fn run_selector(run: Option<&str>) -> String {
-    run.map_or_else(|| format!("{MANAGED_BY}={MANAGER}"), |run| format!("{MANAGED_BY}={MANAGER},{RUN}={run}"))
+    // Whatever bears no run's id is no run's, though it may be applied from the same files.
+    run.map_or_else(
+        || format!("{MANAGED_BY}={MANAGER},{RUN}"),
+        |run| format!("{MANAGED_BY}={MANAGER},{RUN}={run}"),
+    )
 }

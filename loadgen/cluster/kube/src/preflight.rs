@@ -3,7 +3,7 @@
 use ::cluster::ClusterError;
 use futures_util::future::try_join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use trial::settings::{Disruption, Handler, Workload};
@@ -116,7 +116,29 @@ impl std::fmt::Display for Need {
     }
 }
 
+/// A namespace is somebody else's.
+pub(crate) fn taken(name: &str) -> ClusterError {
+    ClusterError::Backend(format!(
+        "namespace {name} exists already, and a run needs one of its own; name another with --namespace, or remove what an \
+         interrupted run left with `loadgen cleanup --all`"
+    ))
+}
+
 impl Cluster {
+    /// Looks whether namespaces that a run is to make are there already.
+    ///
+    /// # Errors
+    /// The first that is.
+    pub async fn free(&self, names: impl Iterator<Item = String>) -> Result<(), ClusterError> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        for name in names {
+            if call("look for the run's namespaces", namespaces.get_opt(&name)).await?.is_some() {
+                return Err(taken(&name));
+            }
+        }
+        Ok(())
+    }
+
     /// Asks the API server whether it permits everything that a run does; touches nothing.
     ///
     /// # Errors

@@ -64,7 +64,7 @@ impl Arm<'_> {
                 })
             };
             let pods = self.pods.values().filter(|pod| meets(pod)).map(|pod| pod.name.clone()).collect();
-            Stall { for_ns: to - from, pods }
+            Stall { from_ns: from, for_ns: to - from, pods }
         };
         long.map(of).filter(|stall| !stall.pods.is_empty()).collect()
     }

@@ -1,6 +1,6 @@
 //! `expect.timeline`: edges that must be so far apart, for every terminated pod.
 
-use super::{Evidence, real};
+use super::{Evidence, Stall, real};
 use crate::report::{Arm, Pod, Timeline};
 use crate::settings::{Edge, TimelineExpectation};
 
@@ -27,7 +27,7 @@ pub(super) fn check(arm: &Arm, evidence: &Evidence, expectations: &[TimelineExpe
             // A nanosecond of grace: decimal seconds have no exact binary form.
             let beyond = (apart - seconds).abs() - within;
             if beyond > 1e-9 {
-                let stood = stood_still(&pod.name, evidence);
+                let stood = stood_still(&pod.name, evidence, (edge.min(after), edge.max(after)));
                 let excuse = if stood >= beyond {
                     format!(
                         "; this process stood still for {stood:.2} s meanwhile: whose delay it was cannot be told"
@@ -59,13 +59,17 @@ pub(super) fn check(arm: &Arm, evidence: &Evidence, expectations: &[TimelineExpe
     checked
 }
 
-/// How long the process that emulates the kubelet stood still while it stopped this pod, s.
-fn stood_still(pod: &str, evidence: &Evidence) -> f64 {
+/// How long the process that emulates the kubelet stood still between two moments while it stopped this pod, s.
+fn stood_still(pod: &str, evidence: &Evidence, (from, to): (u64, u64)) -> f64 {
     if evidence.remote {
         return 0.0;
     }
-    let stalls = evidence.stalls.iter().filter(|stall| stall.pods.iter().any(|stopping| stopping == pod));
-    stalls.map(|stall| real(stall.for_ns) / 1e9).sum()
+    let meanwhile = |stall: &&Stall| {
+        stall.pods.iter().any(|stopping| stopping == pod)
+            && stall.from_ns <= to
+            && stall.from_ns.saturating_add(stall.for_ns) >= from
+    };
+    evidence.stalls.iter().filter(meanwhile).map(|stall| real(stall.for_ns) / 1e9).sum()
 }
 
 const fn is_terminated(timeline: &Timeline) -> bool {

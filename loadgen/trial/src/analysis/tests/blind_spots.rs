@@ -189,6 +189,8 @@ fn an_interval_that_a_stall_may_have_stretched_is_in_doubt_and_one_that_it_canno
         "sigterm came 1.00 s after preStopStarted, expected 0.3 ± 0.3 s; this process stood still for 1.60 s";
     judged(&stalled(expecting(0.3), 4_700, 1_600).report(), Verdict::Inconclusive, told);
     judged(&stalled(expecting(5.0), 4_700, 1_600).report(), Verdict::Fail, "expected 5 ± 0.3 s");
+    // Long before it.
+    judged(&stalled(expecting(0.3), 7_500, 1_600).report(), Verdict::Fail, "expected 0.3 ± 0.3 s");
     judged(&expecting(0.3).report(), Verdict::Fail, "expected 0.3 ± 0.3 s");
 }
 
