@@ -14,6 +14,7 @@ use crate::facts::Edge::{
     Exited, Gone, MainStarted, PostStartStarted, PreStopLast, PreStopStarted, Requested, Sigterm, T0,
     Terminal,
 };
+use crate::pods;
 
 /// Where a statement can be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +75,7 @@ const fn after_hook(seconds: f64) -> Expect {
 /// Where a cluster is late with a hook, it has taken more whole seconds.
 const LESS_WHOLE_SECONDS: Expect = Clients(
     "killed after 10 s less the hook's whole seconds, from T0 to TERM",
-    clients::whole_seconds_are_subtracted,
+    pods::whole_seconds_are_subtracted,
 );
 
 /// Edges between a pod and the rest of the cluster.
@@ -271,8 +272,8 @@ pub(crate) const CHECKS: &[Check] = &[
         "two containers, preStop of 2 and of 6: TERM at 2 and at 6",
         "two-containers",
         &[
-            Expect::Clients("TERM of the one 2.0 s after its preStop's start", clients::first_of_two),
-            Expect::Clients("TERM of the other 6.0 s after its preStop's start", clients::second_of_two),
+            Expect::Clients("TERM of the one 2.0 s after its preStop's start", pods::first_of_two),
+            Expect::Clients("TERM of the other 6.0 s after its preStop's start", pods::second_of_two),
         ],
     ),
     several(
@@ -280,8 +281,8 @@ pub(crate) const CHECKS: &[Check] = &[
         "a sidecar: preStop at T0, TERM once the main container ended",
         "sidecar",
         &[
-            Expect::Clients("preStop's start 0 to 0.8 s after T0", clients::sidecar_hook),
-            Expect::Clients("TERM after the main container's last word", clients::sidecar_after_main),
+            Expect::Clients("preStop's start 0 to 0.8 s after T0", pods::sidecar_hook),
+            Expect::Clients("TERM after the main container's last word", pods::sidecar_after_main),
         ],
     ),
     several(
@@ -289,8 +290,8 @@ pub(crate) const CHECKS: &[Check] = &[
         "a sidecar, the main container overruns the grace of 5",
         "sidecar-overrun",
         &[
-            Expect::Clients("the main container's last word 5.0 s after T0", clients::main_overruns),
-            Expect::Clients("the sidecar's 7.0 s after T0", clients::sidecar_overruns),
+            Expect::Clients("the main container's last word 5.0 s after T0", pods::main_overruns),
+            Expect::Clients("the sidecar's 7.0 s after T0", pods::sidecar_overruns),
         ],
     ),
     check(
@@ -299,7 +300,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "post-start-10",
         &[
             between(MainStarted, PostStartStarted, -2.0, 2.0),
-            Clients("Ready 10 to 12.5 s after postStart's start", clients::ready_after_post_start),
+            Clients("Ready 10 to 12.5 s after postStart's start", pods::ready_after_post_start),
         ],
     ),
     check(
@@ -310,7 +311,7 @@ pub(crate) const CHECKS: &[Check] = &[
             between(Requested, PostStartStarted, 0.5, 9.0),
             between(T0, PostStartStarted, 9.85, 11.2),
             about(Exited, Sigterm, 3.0),
-            Clients("its entry says terminating, and is never ready", clients::terminating_before_ready),
+            Clients("its entry says terminating, and is never ready", pods::terminating_before_ready),
         ],
     ),
     check(
@@ -319,7 +320,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "post-start-fails",
         &[
             Told("FailedPostStartHook"),
-            Clients("preStop ran, then the container began again", clients::restarted_after_pre_stop),
+            Clients("preStop ran, then the container began again", pods::restarted_after_pre_stop),
         ],
     ),
     check(

@@ -23,6 +23,7 @@ mod containers;
 mod expect;
 mod experiments;
 mod facts;
+mod pods;
 mod rerun;
 mod run;
 mod table;
