@@ -158,16 +158,26 @@ fn work(arguments: Arguments) -> Result<bool, Trouble> {
         say(&format!("parity: that took {} s", jiff::Timestamp::now().duration_since(began).as_secs()));
         rows = table::rows(&found, &asked, wanted);
     }
-    let text = match arguments.format {
-        Format::Text => table::text(&rows),
-        Format::Json => serde_json::to_string_pretty(&rows).map_err(|error| error.to_string())? + "\n",
+    tell(&setting, &asked, &rows, (second, arguments.format))
+}
+
+/// Prints the table, and in a line what it comes to: whether every statement holds.
+fn tell(
+    setting: &Setting,
+    asked: &[Backend],
+    rows: &[table::Row],
+    (second, format): (usize, Format),
+) -> Result<bool, Trouble> {
+    let text = match format {
+        Format::Text => table::text(rows),
+        Format::Json => serde_json::to_string_pretty(rows).map_err(|error| error.to_string())? + "\n",
     };
     io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())?;
     let looked_at = rows.iter().filter(|row| row.was_looked_at()).count();
     let held = rows.iter().filter(|row| row.holds()).count();
     let by_second = if second == 0 { String::new() } else { format!(" ({second} times by a second run)") };
-    for backend in &asked {
-        let (unsure, runs) = run::inconclusive(&setting, *backend);
+    for backend in asked {
+        let (unsure, runs) = run::inconclusive(setting, *backend);
         if unsure > 0 {
             say(&format!(
                 "parity: on {} {unsure} of {runs} runs were inconclusive by their own verdict, as where agents lag: requests of \

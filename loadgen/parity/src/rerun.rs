@@ -99,12 +99,12 @@ pub(crate) fn run(setting: &Setting, needed: &[Again], found: &mut Found) -> usi
                 let apart = seen.seconds.zip(other).map_or(0.0, |(one, other)| (one - other).abs());
                 (expect.off_by(seen, again.backend).unwrap_or(f64::INFINITY), apart)
             };
-            let worse = |one: &Seen, than: &Seen| {
+            let compared = |one: &Seen, than: &Seen| {
                 let ((off, apart), (than_off, than_apart)) = (distance(one), distance(than));
                 off.total_cmp(&than_off).then(apart.total_cmp(&than_apart))
             };
             let seen = outcomes.iter().map(|outcome| expect.seen_in(outcome, again.backend));
-            let worst = seen.max_by(worse);
+            let worst = seen.max_by(compared);
             let Some((worst, first)) = worst.zip(found.get_mut(&(again.backend, place, index))) else {
                 continue;
             };
