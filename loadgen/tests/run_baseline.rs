@@ -68,9 +68,12 @@ fn a_server_that_no_longer_drains_is_worse_than_its_baseline() {
     let same = loadgen(&["compare", &old, &old]);
     assert_eq!(same.code, 0, "{}{}", same.stdout, same.stderr);
     assert!(same.stdout.starts_with("NOT WORSE  "), "{}", same.stdout);
-    for (format, begins) in
-        [("json", "{\n  \"outcome\": \"worse\""), ("markdown", "## ❌ WORSE"), ("github", "::error ")]
-    {
+    for (format, begins) in [
+        ("json", "{\n  \"schema_version\": \"1.0\",\n  \"outcome\": \"worse\""),
+        ("markdown", "## ❌ WORSE"),
+        ("junit", "<?xml "),
+        ("github", "::error "),
+    ] {
         let told = loadgen(&["compare", &old, new, "--format", format]);
         assert_eq!((told.code, told.stdout.starts_with(begins)), (3, true), "{}", told.stdout);
     }
