@@ -40,7 +40,7 @@ fn recordings_that_are_not_there_show_nothing_and_nothing_holds() {
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = rows.as_array().unwrap();
-    assert_eq!(rows.len(), 7);
+    assert_eq!(rows.len(), 10);
     for row in rows {
         assert_eq!(row["local"]["holds"], serde_json::Value::Null, "{row}");
         assert_eq!(row["kube"], serde_json::Value::Null, "{row}");
