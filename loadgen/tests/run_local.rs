@@ -411,3 +411,22 @@ fn ends_in_order_after(scratch: &Scratch, limit: &str) {
     assert_eq!((run.ran.code, run.verdict()), (4, "inconclusive"), "{}", run.summary());
     run.assert_nothing_left();
 }
+
+#[test]
+fn arms_run_one_at_a_time_if_told_to_and_the_control_as_long_as_its_trial() {
+    let scratch = Scratch::new();
+    let run = run(&scratch, "one", &quick(&["--parallel", "1", "--set", "control=true"]));
+    assert_eq!((run.ran.code, run.verdict()), (0, "pass"), "{}", run.summary());
+    let arms = run.report["arms"].as_array().unwrap();
+    let times: Vec<(u64, u64)> = arms
+        .iter()
+        .map(|arm| (arm["load_started_ns"].as_u64().unwrap(), arm["load_duration_ns"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(arms.len(), 3);
+    for pair in times.windows(2) {
+        assert!(pair[0].0 + pair[0].1 <= pair[1].0, "{times:?}");
+    }
+    let control = arms.iter().position(|arm| arm["role"] == "control").unwrap();
+    // The last slot of each lies up to the time between two before the end.
+    assert!(times[control].1 + 200_000_000 >= times[0].1, "{times:?}");
+}

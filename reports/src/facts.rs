@@ -89,7 +89,9 @@ pub(crate) fn closed(pod: &Pod) -> Option<(u64, &'static str)> {
 /// The race of the two flows over all terminations of an arm, in a sentence; `None` where neither end of it was seen.
 pub(crate) fn race(arm: &Arm) -> Option<String> {
     let ends = arm.pods.iter().filter_map(|pod| {
-        let (closed, _) = closed(pod).filter(|_| pod.timeline.delete_requested_ns.is_some())?;
+        // Whoever deleted it: in a rollout nobody whom we saw asking.
+        let deleted = pod.timeline.delete_requested_ns.or(pod.timeline.terminating_ns);
+        let (closed, _) = closed(pod).filter(|_| deleted.is_some())?;
         Some(pod.endpoint.iter().filter_map(move |of| Some((pod, of, of.removed_ns?, closed))))
     });
     let ends: Vec<_> = ends.flatten().collect();

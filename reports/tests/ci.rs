@@ -34,6 +34,20 @@ fn a_pull_request_is_shown_the_verdict_its_reasons_and_what_to_do() {
 }
 
 #[test]
+fn the_race_is_told_of_pods_that_a_controller_deleted() {
+    let mut report = samples::fail();
+    let race =
+        |report: &Report| markdown(report).lines().find(|line| line.starts_with("Race: ")).map(str::to_owned);
+    let told = race(&report);
+    assert!(told.is_some());
+    for pod in report.arms.iter_mut().flat_map(|arm| &mut arm.pods) {
+        pod.timeline.terminating_ns = pod.timeline.terminating_ns.or(pod.timeline.delete_requested_ns);
+        pod.timeline.delete_requested_ns = None;
+    }
+    assert_eq!(race(&report), told);
+}
+
+#[test]
 fn a_ci_is_told_every_arm_and_lane() {
     insta::assert_snapshot!(junit(&samples::fail()));
 }

@@ -7,8 +7,7 @@ use trial::settings::LaneKind;
 
 use crate::clients;
 use crate::expect::Expect::{
-    self, Answered, Clients, Exit, GraceStays, GraceTold, Never, Phase, Probes, Slice, StaysReady, Told,
-    Untold,
+    self, Answered, Exit, GraceStays, GraceTold, Never, Phase, Probes, Shows, Slice, StaysReady, Told, Untold,
 };
 use crate::facts::Edge::{
     Exited, Gone, MainStarted, PostStartStarted, PreStopLast, PreStopStarted, Requested, Sigterm, T0,
@@ -73,7 +72,7 @@ const fn after_hook(seconds: f64) -> Expect {
 }
 
 /// Where a cluster is late with a hook, it has taken more whole seconds.
-const LESS_WHOLE_SECONDS: Expect = Clients(
+const LESS_WHOLE_SECONDS: Expect = Shows(
     "killed after 10 s less the hook's whole seconds, from T0 to TERM",
     pods::whole_seconds_are_subtracted,
 );
@@ -272,8 +271,8 @@ pub(crate) const CHECKS: &[Check] = &[
         "two containers, preStop of 2 and of 6: TERM at 2 and at 6",
         "two-containers",
         &[
-            Expect::Clients("TERM of the one 2.0 s after its preStop's start", pods::first_of_two),
-            Expect::Clients("TERM of the other 6.0 s after its preStop's start", pods::second_of_two),
+            Expect::Shows("TERM of the one 2.0 s after its preStop's start", pods::first_of_two),
+            Expect::Shows("TERM of the other 6.0 s after its preStop's start", pods::second_of_two),
         ],
     ),
     several(
@@ -281,8 +280,8 @@ pub(crate) const CHECKS: &[Check] = &[
         "a sidecar: preStop at T0, TERM once the main container ended",
         "sidecar",
         &[
-            Expect::Clients("preStop's start 0 to 0.8 s after T0", pods::sidecar_hook),
-            Expect::Clients("TERM after the main container's last word", pods::sidecar_after_main),
+            Expect::Shows("preStop's start 0 to 0.8 s after T0", pods::sidecar_hook),
+            Expect::Shows("TERM after the main container's last word", pods::sidecar_after_main),
         ],
     ),
     several(
@@ -290,8 +289,8 @@ pub(crate) const CHECKS: &[Check] = &[
         "a sidecar, the main container overruns the grace of 5",
         "sidecar-overrun",
         &[
-            Expect::Clients("the main container's last word 5.0 s after T0", pods::main_overruns),
-            Expect::Clients("the sidecar's 7.0 s after T0", pods::sidecar_overruns),
+            Expect::Shows("the main container's last word 5.0 s after T0", pods::main_overruns),
+            Expect::Shows("the sidecar's 7.0 s after T0", pods::sidecar_overruns),
         ],
     ),
     check(
@@ -300,7 +299,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "post-start-10",
         &[
             between(MainStarted, PostStartStarted, -2.0, 2.0),
-            Clients("Ready 10 to 12.5 s after postStart's start", pods::ready_after_post_start),
+            Shows("Ready 10 to 12.5 s after postStart's start", pods::ready_after_post_start),
         ],
     ),
     check(
@@ -311,7 +310,7 @@ pub(crate) const CHECKS: &[Check] = &[
             between(Requested, PostStartStarted, 0.5, 9.0),
             between(T0, PostStartStarted, 9.85, 11.2),
             about(Exited, Sigterm, 3.0),
-            Clients("its entry says terminating, and is never ready", pods::terminating_before_ready),
+            Shows("its entry says terminating, and is never ready", pods::terminating_before_ready),
         ],
     ),
     check(
@@ -320,7 +319,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "post-start-fails",
         &[
             Told("FailedPostStartHook"),
-            Clients("preStop ran, then the container began again", pods::restarted_after_pre_stop),
+            Shows("preStop ran, then the container began again", pods::restarted_after_pre_stop),
         ],
     ),
     check(
@@ -351,17 +350,14 @@ pub(crate) const CHECKS: &[Check] = &[
         "sole",
         &[
             Answered { lane: LaneKind::New },
-            Clients(
-                "the terminating pod answers while it is the only one",
-                clients::served_by_the_terminating,
-            ),
+            Shows("the terminating pod answers while it is the only one", clients::served_by_the_terminating),
         ],
     ),
     check(
         36,
         "the same with readiness failing: refused",
         "sole-not-ready",
-        &[Clients(
+        &[Shows(
             "none once it no longer serves: refused, or unanswered until another does",
             clients::refused_while_none_serves,
         )],
@@ -372,7 +368,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "another-ready",
         &[
             Answered { lane: LaneKind::New },
-            Clients("none from 2.5 s after the delete on", clients::no_new_connections),
+            Shows("none from 2.5 s after the delete on", clients::no_new_connections),
         ],
     ),
     check(
@@ -381,7 +377,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "another-ready",
         &[
             Answered { lane: LaneKind::Reused },
-            Clients(
+            Shows(
                 "from 2.5 s after the delete on, on each connection that the pod had",
                 clients::kept_alive_served,
             ),
@@ -391,7 +387,7 @@ pub(crate) const CHECKS: &[Check] = &[
         39,
         "listener closed first: refused on about 1/n of new connections",
         "listener-first",
-        &[Clients("a share as of two to four endpoints, one of them dead", clients::refused_share)],
+        &[Shows("a share as of two to four endpoints, one of them dead", clients::refused_share)],
     ),
     check(
         40,
@@ -415,31 +411,31 @@ pub(crate) const CHECKS: &[Check] = &[
         41,
         "process dead, address alive: refused at once",
         "dies-in-sleep",
-        &[Clients("refused, half of them in less than 50 ms; no other failure", clients::refused_at_once)],
+        &[Shows("refused, half of them in less than 50 ms; no other failure", clients::refused_at_once)],
     ),
     check(
         42,
         "address gone: unreachable after about 3 s, or no answer",
         "exits-at-once",
-        &[Clients("connect-unreachable after up to 2.0 to 4.5 s, or connect-timeout", clients::address_gone)],
+        &[Shows("connect-unreachable after up to 2.0 to 4.5 s, or connect-timeout", clients::address_gone)],
     ),
     check(
         43,
         "a listener closed with connections in its queue: reset",
         "queue-dropped",
-        &[Clients("wait-reset at the close", clients::queue_is_reset)],
+        &[Shows("wait-reset at the close", clients::queue_is_reset)],
     ),
     check(
         43,
         "… unless the server takes them up first",
         "queue-served",
-        &[Clients("answered after the close, none reset", clients::queue_is_served)],
+        &[Shows("answered after the close, none reset", clients::queue_is_served)],
     ),
     check(
         44,
         "kept-alive connections of a process that ends: the idle ones closed, no failure; a request under way cut",
         "kept-alive-end",
-        &[Clients(
+        &[Shows(
             "closed while idle; wait-closed or wait-reset as a process ends",
             clients::idle_closes_are_no_failures,
         )],
@@ -448,31 +444,31 @@ pub(crate) const CHECKS: &[Check] = &[
         45,
         "a request unread in the socket when the process dies: reset",
         "killed-with-queue",
-        &[Clients("wait-reset at the end", clients::unread_is_reset)],
+        &[Shows("wait-reset at the end", clients::unread_is_reset)],
     ),
     check(
         46,
         "killed in the middle of a body: body-reset or body-closed",
         "killed-in-body",
-        &[Clients("body-reset or body-closed at the end", clients::cut_in_the_body)],
+        &[Shows("body-reset or body-closed at the end", clients::cut_in_the_body)],
     ),
     check(
         47,
         "no endpoint at all: refused",
         "none-left",
-        &[Clients("none in the last 2 s: refused, or unanswered", clients::refused_without_endpoints)],
+        &[Shows("none in the last 2 s: refused, or unanswered", clients::refused_without_endpoints)],
     ),
     check(
         48,
         "a drain that closes idle connections at once: every kept-alive client is exposed",
         "no-linger",
-        &[Clients("nine in ten of its connections closed, in use or idle", clients::all_are_closed)],
+        &[Shows("nine in ten of its connections closed, in use or idle", clients::all_are_closed)],
     ),
     check(
         48,
         "… and one that lingers: none is",
         "linger",
-        &[Clients("none closed while idle", clients::no_idle_closes), Answered { lane: LaneKind::Reused }],
+        &[Shows("none closed while idle", clients::no_idle_closes), Answered { lane: LaneKind::Reused }],
     ),
 ];
 

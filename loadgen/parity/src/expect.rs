@@ -66,8 +66,8 @@ pub(crate) enum Expect {
         /// The lane.
         lane: LaneKind,
     },
-    /// What clients saw: in words, and how it is looked for.
-    Clients(&'static str, fn(&Facts) -> Seen),
+    /// What takes more than two edges to tell: in words, and how it is looked for.
+    Shows(&'static str, fn(&Facts) -> Seen),
     /// It is refused before it begins: no recording shows it.
     Refused,
 }
@@ -144,7 +144,7 @@ impl Expect {
                 }
             }
             Self::Answered { lane } => format!("no failure in lane {}", lane.as_str()),
-            Self::Clients(text, _) => (*text).to_owned(),
+            Self::Shows(text, _) => (*text).to_owned(),
             Self::Refused => "refused".to_owned(),
         }
     }
@@ -200,7 +200,7 @@ impl Expect {
                 probes(facts, *which, *during_stop, (*from, *to))
             }
             Self::Answered { lane } => answered(facts, *lane),
-            Self::Clients(_, look) => look(facts),
+            Self::Shows(_, look) => look(facts),
             Self::Refused => Seen::nothing("not looked for in a recording"),
         }
     }

@@ -71,9 +71,9 @@ fn off(row: &Row, expect: &Expect) -> Vec<(Backend, Option<f64>)> {
     let seen = [(Backend::Local, &row.local), (Backend::Kube, &row.kube)];
     let seen: Vec<(Backend, &Seen)> =
         seen.into_iter().filter_map(|(backend, seen)| Some((backend, seen.as_ref()?))).collect();
-    let by = |seen: &Seen, backend| {
-        expect.off_by(seen, backend).map(|by| by.max(row.apart_by())).filter(|by| *by < LITTLE)
-    };
+    let apart = if row.within_pod { row.apart_by() } else { 0.0 };
+    let by =
+        |seen: &Seen, backend| expect.off_by(seen, backend).map(|by| by.max(apart)).filter(|by| *by < LITTLE);
     // Each within its bounds: then it is the two that do not agree, and both are asked again.
     let all_hold = seen.iter().all(|(_, seen)| seen.holds == Some(true));
     seen.into_iter()

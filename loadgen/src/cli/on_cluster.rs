@@ -129,7 +129,7 @@ impl RunArgs {
         let needs: BTreeSet<_> = disruptions.chain(workloads).collect();
         cluster.check(&needs.into_iter().collect::<Vec<_>>(), &namespace).await?;
         let arms = u16::try_from(plan.arms.len()).unwrap_or(u16::MAX);
-        cluster.free((0..arms).map(|arm| namespace_of(&namespace, arm))).await?;
+        cluster.require_absent((0..arms).map(|arm| namespace_of(&namespace, arm))).await?;
         let nodes = u32::try_from(cluster.nodes.len()).unwrap_or(u32::MAX);
         let (images, agents) = (self.images.images(), self.agents.unwrap_or(nodes.clamp(1, USUAL_AGENTS)));
         let (clocks, turns) = (Clocks::new(clock, anchor), Arc::default());

@@ -230,17 +230,13 @@ async fn disrupt(
         // A control arm is there to be compared: it lasts as long as what it is compared with, beside it or after it.
         let quiet = arm.settle.before + arm.settle.after;
         let mut trial = shared.trial_ended.clone();
-        let before = *trial.borrow();
         let others = async {
-            match before {
-                Some(lasted) if arm.role == Role::Control => {
-                    tokio::time::sleep(lasted.saturating_sub(quiet)).await;
-                }
-                None if arm.role == Role::Control => {
-                    let _over = trial.wait_for(Option::is_some).await;
-                }
-                _ => {}
+            if arm.role != Role::Control {
+                return;
             }
+            let lasted = trial.wait_for(Option::is_some).await.ok().and_then(|lasted| *lasted);
+            let end = start + lasted.unwrap_or_default().saturating_sub(arm.settle.after);
+            tokio::time::sleep(end.saturating_since(shared.conductor.clock.now())).await;
         };
         tokio::join!(others, tokio::time::sleep(CONTROL_AT_LEAST.saturating_sub(quiet)));
     } else {

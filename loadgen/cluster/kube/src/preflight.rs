@@ -128,8 +128,8 @@ impl Cluster {
     /// Looks whether namespaces that a run is to make are there already.
     ///
     /// # Errors
-    /// The first that is.
-    pub async fn free(&self, names: impl Iterator<Item = String>) -> Result<(), ClusterError> {
+    /// The first that is; or it cannot be found out.
+    pub async fn require_absent(&self, names: impl Iterator<Item = String>) -> Result<(), ClusterError> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         for name in names {
             if call("look for the run's namespaces", namespaces.get_opt(&name)).await?.is_some() {
