@@ -44,6 +44,26 @@ pub(crate) const fn verdict_of(arm: &Arm) -> &'static str {
     }
 }
 
+/// Lanes of several arms, each once; none where one arm or one lane is all there is, whose totals say it.
+pub(crate) fn lanes_of(arms: &[Arm]) -> Vec<&str> {
+    let mut lanes: Vec<&str> = Vec::new();
+    for lane in arms.iter().flat_map(|arm| &arm.lanes) {
+        if !lanes.contains(&lane.name.as_str()) {
+            lanes.push(&lane.name);
+        }
+    }
+    let trials = arms.iter().filter(|arm| arm.role == Role::Trial).count();
+    if trials > 1 && lanes.len() > 1 { lanes } else { Vec::new() }
+}
+
+/// `107`, or `107 + 3 late`, of one of an arm's lanes.
+pub(crate) fn troubles_in(arm: &Arm, lane: &str) -> String {
+    let Some(lane) = arm.lanes.iter().find(|of| of.name == lane) else { return dash() };
+    let late = lane.requests.late;
+    let late = if late > 0 { format!(" + {} late", count(late)) } else { String::new() };
+    format!("{}{late}", count(lane.requests.failed))
+}
+
 /// `0 / 3 (≤ 63.2 %)`: the bound is of the rate, at 95 % confidence. Where all are bad the bound is one and says nothing.
 pub(crate) fn bad_of_exposed(arm: &Arm) -> String {
     let terminations = &arm.terminations;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use trial::plan::Role;
 use trial::report::{Advice, Arm, Failure, Report, Verdict};
 
-use crate::facts::{bad_of_exposed, duration_or_dash, one_of_each, place, race, verdict_of};
+use crate::facts::{bad_of_exposed, duration_or_dash, lanes_of, one_of_each, place, race, troubles_in, verdict_of};
 use crate::units::{count, seconds};
 
 mod comparison;
@@ -70,23 +70,28 @@ fn table(page: &mut String, header: &[&str], left: usize, rows: impl Iterator<It
 }
 
 fn arms(page: &mut String, arms: &[Arm]) {
-    let header = ["arm", "verdict", "sent", "failed", "late", "unsent", "bad / exposed", "rollout"];
+    let lanes = lanes_of(arms);
+    let names: Vec<String> = lanes.iter().map(|lane| format!("in {}", escape(lane))).collect();
+    let mut header = vec!["arm", "verdict", "sent", "failed", "late", "unsent"];
+    header.extend(names.iter().map(String::as_str));
+    header.extend(["bad / exposed", "rollout"]);
     table(
         page,
         &header,
         2,
         arms.iter().map(|arm| {
             let requests = &arm.requests;
-            vec![
+            let mut row = vec![
                 escape(&arm.name),
                 verdict_of(arm).to_owned(),
                 count(requests.sent),
                 count(requests.failed),
                 count(requests.late),
                 count(requests.unsent),
-                bad_of_exposed(arm),
-                duration_or_dash(arm.rollouts.duration_ns),
-            ]
+            ];
+            row.extend(lanes.iter().map(|lane| troubles_in(arm, lane)));
+            row.extend([bad_of_exposed(arm), duration_or_dash(arm.rollouts.duration_ns)]);
+            row
         }),
     );
     if arms.iter().any(|arm| arm.terminations.total > 0) {

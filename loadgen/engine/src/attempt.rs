@@ -177,12 +177,14 @@ impl Attempt {
 
     /// Where the rules send the connection, once they send it anywhere.
     async fn destination(&self, worker: &Worker) -> Result<Destination, Ending> {
+        self.lane.travel().await;
         // The kernel sends a SYN that nobody answered again. Each meets the rules as they are by then.
         for sent in 1_u32.. {
             match worker.pick() {
                 Pick::To { pod, address, fallback } => return Ok(Destination { pod, address, fallback }),
                 Pick::Rejected => {
                     self.was_rejected();
+                    self.lane.travel().await;
                     return Err(Ending::NotConnected(Errno::ECONNREFUSED as i32));
                 }
                 Pick::Unanswered => {

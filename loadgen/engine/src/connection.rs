@@ -59,7 +59,7 @@ pub(crate) async fn dial(
     notes: &Rc<Notes>,
     securing: &Cell<bool>,
 ) -> Result<Wire, Ending> {
-    let tcp = connect(destination, notes).await.map_err(Ending::NotConnected)?;
+    let tcp = connect(lane, destination, notes).await.map_err(Ending::NotConnected)?;
     let Some(security) = &lane.plan.security else { return Ok(Wire::Plain(tcp)) };
     securing.set(true);
     let secured = security.handshake(tcp, destination, notes).await.map_err(Ending::NotSecured);
@@ -67,12 +67,15 @@ pub(crate) async fn dial(
     secured.map(|stream| Wire::Secure(Box::new(stream)))
 }
 
-/// On failure gives the operating system's error number.
-async fn connect(destination: Destination, notes: &Rc<Notes>) -> Result<NotingStream, i32> {
+/// On failure gives the operating system's error number. Half a round trip has passed since the client set out; the
+/// other half passes before it learns anything.
+async fn connect(lane: &Lane, destination: Destination, notes: &Rc<Notes>) -> Result<NotingStream, i32> {
     let errno = |error: io::Error| error.raw_os_error().unwrap_or(Errno::EIO as i32);
-    let tcp = TcpStream::connect(destination.address).await.map_err(errno)?;
+    let connected = TcpStream::connect(destination.address).await;
+    lane.travel().await;
+    let tcp = connected.map_err(errno)?;
     tcp.set_nodelay(true).map_err(errno)?;
-    Ok(NotingStream::new(tcp, Rc::clone(notes)))
+    Ok(NotingStream::new(tcp, lane.plan.one_way, Rc::clone(notes)))
 }
 
 /// Begins to speak HTTP/1, in a task of the connection's own.
@@ -135,8 +138,8 @@ impl Connection {
     }
 
     /// Leaves the close to the peer, for a short while.
-    pub(crate) async fn let_peer_close(mut self) {
-        let _closed = timeout(PEER_CLOSES_WITHIN, &mut self.task).await;
+    pub(crate) async fn let_peer_close(mut self, one_way: Duration) {
+        let _closed = timeout(PEER_CLOSES_WITHIN + one_way * 2, &mut self.task).await;
     }
 }
 

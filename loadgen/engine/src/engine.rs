@@ -196,6 +196,7 @@ fn plan(load: &Load) -> Result<Vec<LanePlan>, EngineError> {
             template: Template::new(&load.request, lane, &load.target, security.is_some())?,
             expected: load.request.expect_status,
             timeout: load.timeout,
+            one_way: load.rtt / 2,
             security: security.as_ref().map(|lanes| lanes[index].clone()),
             settings: lane.clone(),
         })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
+use tokio::time::sleep;
 use trial::id::LaneId;
 use trial::settings::{Lane as LaneSettings, LaneKind, StatusRange};
 use trial::time::Stamp;
@@ -28,6 +29,8 @@ pub(crate) struct LanePlan {
     pub(crate) template: Template,
     pub(crate) expected: StatusRange,
     pub(crate) timeout: Duration,
+    /// What is sent, by either side, is under way for so long: half of `load.rtt`.
+    pub(crate) one_way: Duration,
     /// `None` for plain HTTP.
     pub(crate) security: Option<Security>,
 }
@@ -98,6 +101,13 @@ impl Lane {
     /// How long a request may take.
     pub(crate) fn patience(&self) -> Duration {
         self.plan.settings.delay + self.plan.timeout
+    }
+
+    /// What was sent is under way.
+    pub(crate) async fn travel(&self) {
+        if !self.plan.one_way.is_zero() {
+            sleep(self.plan.one_way).await;
+        }
     }
 
     pub(crate) fn keeps_connections(&self) -> bool {

@@ -150,7 +150,7 @@ where
 {
     let released = async {
         shared.released.notified().await;
-        sleep(LEAVES_WITHIN).await;
+        sleep(LEAVES_WITHIN + lane.plan.one_way * 2).await;
     };
     tokio::select! {
         // What went wrong is in the notes.

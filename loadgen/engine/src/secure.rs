@@ -169,7 +169,7 @@ impl SecureStream {
         if !self.notes.takes_a_look() || !self.ahead.is_empty() {
             return Ok(());
         }
-        self.tls.get_mut().0.read_ahead(AHEAD_MAX);
+        self.tls.get_mut().0.read_ahead(cx, AHEAD_MAX);
         let mut room = [0; UNASKED];
         let mut buf = ReadBuf::new(&mut room);
         match Pin::new(&mut self.tls).poll_read(cx, &mut buf) {

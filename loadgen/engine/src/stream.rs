@@ -1,18 +1,20 @@
 //! A TCP stream that notes what the kernel said, for whoever must judge the request later.
 
+mod link;
+
 use std::cell::Cell;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use clock::Clock;
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use trial::time::Stamp;
+
+use link::Link;
 
 /// What was seen on a connection, since the request in progress began.
 ///
@@ -191,27 +193,28 @@ pub(crate) enum Kept {
 /// The stream under hyper.
 #[derive(Debug)]
 pub(crate) struct NotingStream {
-    tcp: TcpStream,
+    link: Link,
     notes: Rc<Notes>,
     /// Under TLS: what was read before anybody asked for it.
     ahead: Vec<u8>,
 }
 
 impl NotingStream {
-    pub(crate) fn new(tcp: TcpStream, notes: Rc<Notes>) -> Self {
-        Self { tcp, notes, ahead: Vec::new() }
+    /// `one_way`: how long what is sent, by either side, is under way besides.
+    pub(crate) fn new(tcp: TcpStream, one_way: Duration, notes: Rc<Notes>) -> Self {
+        Self { link: Link::new(tcp, one_way), notes, ahead: Vec::new() }
     }
 
     /// Under TLS: reads what has come, at most so much, without waiting for anything. Whether anything has come is
     /// the kernel's to say: the runtime learns of it only between two tasks.
-    pub(crate) fn read_ahead(&mut self, most: usize) {
+    pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>, most: usize) {
         let mut room = [0; 4096];
         while self.ahead.len() < most && !self.notes.is_over() {
-            match recv(self.tcp.as_raw_fd(), &mut room, MsgFlags::MSG_DONTWAIT) {
-                Ok(0) => self.notes.note_read(0),
-                Ok(count) => self.ahead.extend_from_slice(&room[..count]),
-                Err(Errno::EAGAIN | Errno::EINTR) => return,
-                Err(errno) => self.notes.note_read_error(&io::Error::from_raw_os_error(errno as i32)),
+            match self.link.read_now(cx, &mut room) {
+                None => return,
+                Some(Ok(0)) => self.notes.note_read(0),
+                Some(Ok(count)) => self.ahead.extend_from_slice(&room[..count]),
+                Some(Err(error)) => self.notes.note_read_error(&error),
             }
         }
     }
@@ -219,19 +222,18 @@ impl NotingStream {
     /// Just before the first byte of a request is written on a kept connection: is the peer's FIN, RST, or an
     /// answer that nobody asked for already there? Then nothing is written, and the request can go elsewhere
     /// without being a retry. What closes after this look is a real race, and is recorded as such.
-    fn look(&self) -> io::Result<()> {
+    fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         // Under TLS whoever is above has looked.
         if self.notes.under_tls || !self.notes.takes_a_look() {
             return Ok(());
         }
-        let waiting = recv(self.tcp.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
-        match waiting {
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
-            Ok(count) if count > 0 && self.notes.takes_unasked() => return Ok(()),
+        match self.link.peek(cx) {
+            None => return Ok(()),
+            Some(Ok(count)) if count > 0 && self.notes.takes_unasked() => return Ok(()),
             // Noted for the requests that share the connection and were sent before.
-            Ok(0) => self.notes.note_read(0),
-            Ok(_) => {}
-            Err(errno) => self.notes.note_read_error(&io::Error::from_raw_os_error(errno as i32)),
+            Some(Ok(0)) => self.notes.note_read(0),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => self.notes.note_read_error(&error),
         }
         self.notes.stale.set(true);
         Err(io::ErrorKind::NotConnected.into())
@@ -270,7 +272,7 @@ impl AsyncRead for NotingStream {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let result = ready!(Pin::new(&mut self.tcp).poll_read(cx, buf));
+        let result = ready!(Pin::new(&mut self.link).poll_read(cx, buf));
         match &result {
             Ok(()) => self.notes.note_read(buf.filled().len() - before),
             Err(error) => self.notes.note_read_error(error),
@@ -281,8 +283,8 @@ impl AsyncRead for NotingStream {
 
 impl AsyncWrite for NotingStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.look()?;
-        let result = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.look(cx)?;
+        let result = Pin::new(&mut self.link).poll_write(cx, buf);
         self.wrote(result, buf.len())
     }
 
@@ -291,17 +293,17 @@ impl AsyncWrite for NotingStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.look()?;
-        let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        self.look(cx)?;
+        let result = Pin::new(&mut self.link).poll_write_vectored(cx, bufs);
         self.wrote(result, bufs.iter().map(|buf| buf.len()).sum())
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.link.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.link).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -309,7 +311,7 @@ impl AsyncWrite for NotingStream {
             let mut scratch = [0; 512];
             ready!(self.as_mut().poll_read(cx, &mut ReadBuf::new(&mut scratch)))?;
         }
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.link).poll_shutdown(cx)
     }
 }
 

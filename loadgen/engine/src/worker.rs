@@ -263,7 +263,7 @@ async fn settle(lane: &Lane, left: Left) {
     let Left { mut connection, seat, reusable } = left;
     if !lane.keeps_connections() {
         drop(seat);
-        connection.let_peer_close().await;
+        connection.let_peer_close(lane.plan.one_way).await;
         return;
     }
     if !reusable {

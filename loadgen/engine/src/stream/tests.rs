@@ -2,16 +2,21 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream as Peer};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
 async fn connected() -> (NotingStream, Rc<Notes>, Peer) {
+    connected_over(Duration::ZERO).await
+}
+
+async fn connected_over(one_way: Duration) -> (NotingStream, Rc<Notes>, Peer) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let notes = Notes::new(Clock::start().0, false);
-    (NotingStream::new(tcp, Rc::clone(&notes)), notes, listener.accept().unwrap().0)
+    (NotingStream::new(tcp, one_way, Rc::clone(&notes)), notes, listener.accept().unwrap().0)
 }
 
 fn reset(peer: &Peer) {
@@ -87,4 +92,59 @@ async fn a_failed_write_is_noted_and_what_had_arrived_is_still_read() {
     let mut got = Vec::new();
     let _end = stream.read_to_end(&mut got).await;
     assert_eq!(got, b"HTTP/1.1 413");
+}
+
+const ONE_WAY: Duration = Duration::from_millis(40);
+
+#[tokio::test]
+async fn over_a_distance_each_direction_takes_its_time_and_nothing_is_lost_or_reordered() {
+    let (mut stream, notes, mut peer) = connected_over(ONE_WAY).await;
+    notes.begin(Kept::Yes);
+    let sent: Vec<u8> = (0..3 << 20).map(|byte: u32| byte.to_le_bytes()[0]).collect();
+    let (began, expected) = (std::time::Instant::now(), sent.clone());
+    let echo = std::thread::spawn(move || {
+        let mut got = vec![0; expected.len()];
+        peer.read_exact(&mut got[..1]).unwrap();
+        let first = std::time::Instant::now();
+        peer.read_exact(&mut got[1..]).unwrap();
+        assert!(got == expected);
+        peer.write_all(&got[..100_000]).unwrap();
+        first
+    });
+    stream.write_all(&sent).await.unwrap();
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).await.unwrap();
+    assert!(back == sent[..100_000]);
+    assert!(echo.join().unwrap() >= began + ONE_WAY);
+    assert!(began.elapsed() >= ONE_WAY * 2);
+    assert!(notes.eof.get());
+}
+
+#[tokio::test]
+async fn a_request_crosses_a_close_that_has_not_come_yet_and_one_that_has_is_seen() {
+    for linger in [None, Some(Duration::ZERO)] {
+        let (mut stream, notes, peer) = connected_over(ONE_WAY).await;
+        SockRef::from(&peer).set_linger(linger).unwrap();
+        drop(peer);
+        notes.begin(Kept::Yes);
+        // The kernel knows of the close by now, and the client does not.
+        stream.write_all(b"GET").await.unwrap();
+        assert!(notes.written.get() == 3 && !notes.is_over());
+        let end = stream.read(&mut [0]).await;
+        assert_eq!(end.is_err(), linger.is_some());
+        notes.begin(Kept::Yes);
+        assert!(stream.write_all(b"GET").await.is_err());
+        assert!(notes.stale.get() && notes.written.get() == 0);
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_before_the_shutdown_arrives_before_it() {
+    let (mut stream, notes, mut peer) = connected_over(ONE_WAY).await;
+    notes.begin(Kept::No);
+    stream.write_all(b"GET").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut got = Vec::new();
+    peer.read_to_end(&mut got).unwrap();
+    assert_eq!(got, b"GET");
 }

@@ -10,7 +10,7 @@ use trial::record::{Class, Flags, Record, Stage};
 use trial::settings::{Lane, LaneKind};
 
 use crate::h2_server::{H2Fault, H2Seen, H2Server};
-use crate::support::{POD, Run, load, to};
+use crate::support::{FAR, NEAR, POD, Run, load, to};
 
 /// What each fault is to be recorded as: class, stage, status, error code, whether unprocessed.
 const EXPECTED: &[(H2Fault, Class, Stage, u16, u16, bool)] = &[
@@ -72,6 +72,12 @@ fn every(faults: &'static [H2Fault]) -> impl Fn(u64) -> H2Fault + Send + Sync {
 
 #[test]
 fn what_befalls_a_stream_is_found_while_others_share_its_connection() {
+    for rtt in [NEAR, FAR] {
+        share(rtt);
+    }
+}
+
+fn share(rtt: Duration) {
     let server = H2Server::start(every(&[
         H2Fault::Unavailable,
         H2Fault::WrongSlot,
@@ -87,7 +93,12 @@ fn what_befalls_a_stream_is_found_while_others_share_its_connection() {
     lane.delay = Duration::from_millis(40);
     let mut load = load(vec![lane]);
     load.timeout = Duration::from_secs(2);
+    load.rtt = rtt;
     let (records, summary) = Run::start(load, to(server.address)).finish(Duration::from_millis(1500));
+    for record in records.iter().filter(|record| record.class == Class::None) {
+        let took = record.at(record.end).unwrap().saturating_since(record.at(record.start).unwrap());
+        assert!(took >= rtt, "{took:?}");
+    }
     let seen = server.seen();
     assert_each_is_what_was_planted(&records, &seen);
     for (fault, ..) in &EXPECTED[..8] {

@@ -12,7 +12,7 @@ use trial::record::{Class, Flags, Record, Stage};
 use trial::settings::LaneKind;
 
 use crate::fault_server::{Fault, FaultServer};
-use crate::support::{POD, Run, lane, load, to};
+use crate::support::{FAR, NEAR, POD, Run, assert_far, lane, load, to};
 
 /// What each fault is to be recorded as: class, stage, status.
 const EXPECTED: &[(Fault, Class, Stage, u16)] = &[
@@ -48,12 +48,14 @@ fn planted(slot: u64) -> Fault {
     }
 }
 
-fn run(kind: LaneKind) {
+fn run(kind: LaneKind, rtt: Duration) {
     let server = FaultServer::start(planted);
     // Stalls are the only faults that wait; nothing else may take so long, even on a busy machine.
     let mut load = load(vec![lane(kind, 250.0)]);
     load.timeout = Duration::from_millis(1500);
+    load.rtt = rtt;
     let (records, summary) = Run::start(load, to(server.address)).finish(Duration::from_secs(2));
+    assert_far(&records, rtt);
 
     let seen = server.seen();
     let once: BTreeSet<u64> = seen.iter().map(|request| request.slot).collect();
@@ -107,22 +109,29 @@ fn check_details(record: &Record, fault: Fault) {
 
 #[test]
 fn every_planted_fault_is_found_on_new_connections() {
-    run(LaneKind::New);
+    run(LaneKind::New, NEAR);
 }
 
 #[test]
 fn every_planted_fault_is_found_on_kept_connections() {
-    run(LaneKind::Reused);
+    run(LaneKind::Reused, NEAR);
 }
 
 #[test]
 fn every_planted_fault_is_found_on_slow_requests() {
-    run(LaneKind::Slow);
+    run(LaneKind::Slow, NEAR);
 }
 
 #[test]
 fn every_planted_fault_is_found_on_posts() {
-    run(LaneKind::Post);
+    run(LaneKind::Post, NEAR);
+}
+
+#[test]
+fn every_planted_fault_is_found_from_afar() {
+    for kind in [LaneKind::New, LaneKind::Reused, LaneKind::Post] {
+        run(kind, FAR);
+    }
 }
 
 #[test]

@@ -13,12 +13,25 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::task::{LocalSet, spawn_local};
 use trial::id::PodId;
-use trial::record::Record;
+use trial::record::{Class, Flags, Record};
 use trial::settings::{Lane, LaneKind, Load};
 use trial::time::Stamp;
 
 /// The pod that test servers stand for.
 pub(crate) const POD: PodId = PodId(3);
+
+/// How far away the server is.
+pub(crate) const NEAR: Duration = Duration::ZERO;
+pub(crate) const FAR: Duration = Duration::from_millis(20);
+
+/// No answer is there before a round trip, and on a new connection before a second one.
+pub(crate) fn assert_far(records: &[Record], rtt: Duration) {
+    for record in records.iter().filter(|record| record.class == Class::None) {
+        let trips = if record.flags.has(Flags::REUSED) { 1 } else { 2 };
+        let took = record.at(record.end).unwrap().saturating_since(record.at(record.start).unwrap());
+        assert!(took >= rtt * trips, "{took:?}: {record:?}");
+    }
+}
 
 pub(crate) fn lane(kind: LaneKind, rate: f64) -> Lane {
     let delay = if kind == LaneKind::Slow { Duration::from_millis(20) } else { Duration::ZERO };

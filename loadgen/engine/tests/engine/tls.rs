@@ -5,7 +5,7 @@ use std::time::Duration;
 use trial::record::{Class, Flags, Record, Stage, tls};
 use trial::settings::{LaneKind, Load, Tls};
 
-use crate::support::{POD, Run, lane, load, to};
+use crate::support::{FAR, NEAR, POD, Run, assert_far, lane, load, to};
 use crate::tls_server::{Certified, Handshake, TlsFault, TlsServer};
 
 /// What each fault is to be recorded as: class, stage, status, error code.
@@ -56,10 +56,13 @@ fn assert_each_is_what_was_planted(records: &[Record], log: &[(u64, TlsFault)]) 
 
 #[test]
 fn what_befalls_a_secured_connection_is_told_as_without_tls() {
-    for kind in [LaneKind::New, LaneKind::Reused, LaneKind::Post] {
+    let lanes =
+        [(LaneKind::New, NEAR), (LaneKind::Reused, NEAR), (LaneKind::Post, NEAR), (LaneKind::Reused, FAR)];
+    for (kind, rtt) in lanes {
         let server = TlsServer::http1(every);
-        let run = Run::start(secured(kind, 300.0, &server.authority), to(server.address));
-        let (records, summary) = run.finish(Duration::from_secs(1));
+        let load = Load { rtt, ..secured(kind, 300.0, &server.authority) };
+        let (records, summary) = Run::start(load, to(server.address)).finish(Duration::from_secs(1));
+        assert_far(&records, rtt);
         assert!(records.len() > 200, "{}", records.len());
         assert_each_is_what_was_planted(&records, &server.log());
         assert_eq!(summary.lanes[0].connections_opened, server.accepted() as u64, "{kind:?}");

@@ -113,7 +113,8 @@ impl Alone {
         let target = Target::Url(origin.clone());
         let tls = self.ca.map(|ca| load::tls(RawTls { ca: Some(ca), server_name: None }, &target));
         let tls = tls.transpose().map_err(|problem| at("--cacert", problem))?;
-        let load = Load { target, tls, request, lanes, timeout: self.timeout, late_over: self.late_over };
+        let (timeout, late_over) = (self.timeout, self.late_over);
+        let load = Load { target, tls, request, timeout, late_over, ..Load::new(lanes) };
         load::pooled_is_plain(&load).map_err(|problem| at("--lanes", problem))?;
         Ok((load, origin))
     }

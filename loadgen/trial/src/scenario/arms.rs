@@ -8,8 +8,9 @@ use super::{Overrides, check, de, load, workload};
 use crate::plan::{Arm, Plan, Role};
 use crate::settings::{
     Allowed, ArmsExpected, Disruption, Expect, LaneKind, Lifecycle, Limits, OnSigterm, Probe, ProbeCheck,
-    Program, Request, ServerSettings, StatusRange, TimelineExpectation,
+    Program, Request, ServerSettings, StatusRange, TimelineExpectation, human,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Trial arms of a run; more would run for hours, and a typing mistake asks for them easily.
@@ -48,6 +49,7 @@ pub(super) fn plan(
         note_lanes(layers::lanes_stated(scenario), &arms, &mut notes);
     }
     note_connections(&arms, &mut notes);
+    note_distance(&arms, &mut notes);
     Ok(Plan {
         scenario: name,
         description: raw.description.unwrap_or_default(),
@@ -282,6 +284,19 @@ fn note_lanes(stated: bool, arms: &[Arm], notes: &mut Vec<String>) {
              body back; ask for them with --set load.lanes.slow.rate=20 or --set load.lanes.post.rate=20"
                 .to_owned(),
         );
+    }
+}
+
+/// Says that clients are where they are not.
+fn note_distance(arms: &[Arm], notes: &mut Vec<String>) {
+    let rtts: BTreeSet<Duration> = arms.iter().map(|arm| arm.load.rtt).filter(|rtt| !rtt.is_zero()).collect();
+    if !rtts.is_empty() {
+        let rtts: Vec<String> = rtts.into_iter().map(human::format).collect();
+        notes.push(format!(
+            "clients are {} away (load.rtt): an emulation at their end, which delays what either side sends and imitates \
+             neither loss nor bandwidth",
+            rtts.join(", ")
+        ));
     }
 }
 

@@ -16,6 +16,8 @@ use crate::settings::{
 pub(super) const MOST_RATE: f64 = 1_000_000.0;
 /// Later deletes of one pod.
 const MOST_AGAIN: usize = 10;
+/// Beyond this no client is on this planet.
+const MOST_RTT: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const TEN_MINUTES: Duration = Duration::from_mins(10);
 const FIVE_MINUTES: Duration = Duration::from_mins(5);
@@ -53,9 +55,20 @@ pub(super) fn load(raw: RawLoad) -> Result<Load, Problem> {
             Duration::from_secs(1),
             Duration::ZERO..=TEN_MINUTES,
         )?,
+        rtt: duration("load.rtt", raw.rtt.as_deref(), Duration::ZERO, Duration::ZERO..=MOST_RTT)?,
     };
     pooled_is_plain(&load)?;
+    pooled_is_near(&load)?;
     Ok(load)
+}
+
+/// Lane `pooled` has a client of its own, whose connections are not held up.
+fn pooled_is_near(load: &Load) -> Result<(), Problem> {
+    if !load.rtt.is_zero() && load.lanes.iter().any(|lane| lane.kind == LaneKind::Pooled) {
+        let problem = format!("this lane's client cannot be put {} away", human::format(load.rtt));
+        return Err(Problem::value("load.lanes.pooled", problem, "leaving out load.rtt or the lane"));
+    }
+    Ok(())
 }
 
 /// Lane `pooled` has a client of its own, which is not told of the authority.

@@ -104,6 +104,7 @@ raw! {
         lanes: RawLanes,
         timeout: Option<String>,
         late_over: Option<String>,
+        rtt: Option<String>,
     }
     RawTls { ca: Option<String>, server_name: Option<String>, }
     RawRequest {

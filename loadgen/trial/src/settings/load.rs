@@ -26,6 +26,9 @@ pub struct Load {
     /// An answer is late when its latency from the intended time is beyond this plus the lane's delay.
     #[serde(with = "human")]
     pub late_over: Duration,
+    /// How far away the clients are: a round trip takes so much longer than the network's own.
+    #[serde(default, with = "human", skip_serializing_if = "Duration::is_zero")]
+    pub rtt: Duration,
 }
 
 impl Load {
@@ -45,6 +48,7 @@ impl Load {
             lanes,
             timeout: Duration::from_secs(5),
             late_over: Duration::from_secs(1),
+            rtt: Duration::ZERO,
         }
     }
 

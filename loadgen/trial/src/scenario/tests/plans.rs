@@ -229,6 +229,15 @@ fn scalars_keep_their_text() {
 }
 
 #[test]
+fn clients_may_be_far_away_and_the_plan_says_that_this_is_emulated() {
+    let near = plan("name: x", &Overrides::default());
+    assert!(near.arms[0].load.rtt.is_zero() && !near.notes.iter().any(|note| note.contains("load.rtt")));
+    let far = plan("name: x\nload: {rtt: 20ms}", &Overrides::default());
+    assert!(far.arms.iter().all(|arm| arm.load.rtt == Duration::from_millis(20)));
+    assert!(far.notes.iter().any(|note| note.starts_with("clients are 20ms away (load.rtt)")), "{:?}", far.notes);
+}
+
+#[test]
 fn every_combination_is_an_arm_and_the_first_key_is_the_slowest() {
     let yaml = "name: grid\ncontrol: false\nrepeat: 2\nvary:\n  workload.lifecycle.preStop.sleep.seconds: [0, 2]\n  workload.replicas: [1, 3]";
     let plan = plan(yaml, &Overrides::default());

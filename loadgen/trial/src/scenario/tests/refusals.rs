@@ -26,7 +26,7 @@ const FLAGS: &[Case] = &[
         "name: x",
         &["load.lanse.new.rate=1"],
         &[],
-        "--set load.lanse.new.rate=1: load: unknown key `lanse`; allowed: target, tls, request, lanes, timeout, lateOver",
+        "--set load.lanse.new.rate=1: load: unknown key `lanse`; allowed: target, tls, request, lanes, timeout, lateOver, rtt",
     ),
     (
         "name: x",
@@ -47,6 +47,18 @@ const FLAGS: &[Case] = &[
         "--set workload.replicas.count=1: workload.replicas: a map is not a whole number",
     ),
     ("name: x", &["workload.replicas"], &[], "--set workload.replicas: has no value; allowed: KEY=VALUE"),
+    (
+        "name: x",
+        &["load.rtt=2s"],
+        &[],
+        "--set load.rtt=2s: load.rtt: 2s is above 1s; allowed: 0s to 1s",
+    ),
+    (
+        "name: x",
+        &["load.rtt=20ms", "load.lanes.pooled.rate=10"],
+        &[],
+        "--set load.lanes.pooled.rate=10: load.lanes.pooled: this lane's client cannot be put 20ms away; allowed: leaving out load.rtt or the lane",
+    ),
     ("name: x", &["=1"], &[], "--set =1: `` is not a key; allowed: keys joined by single dots"),
     ("name: x", &["a..b=1"], &[], "--set a..b=1: `a..b` is not a key; allowed: keys joined by single dots"),
     (
