@@ -18,7 +18,7 @@ mod timeline;
 use trial::plan::Role;
 use trial::report::{Arm, Report, Verdict};
 
-use crate::facts::{bad_of_exposed, duration_or_dash, place, verdict_of};
+use crate::facts::{bad_of_exposed, duration_or_dash, lanes_of, place, troubles_in, verdict_of};
 use crate::units::{count, duration};
 use page::{Cell, Page, Tone};
 
@@ -62,7 +62,11 @@ pub fn html(report: &Report) -> String {
 
 fn arms(page: &mut Page, arms: &[Arm]) {
     page.element("h2", "Arms");
-    let header = ["arm", "verdict", "sent", "failed", "late", "unsent", "bad / exposed", "rollout"];
+    let lanes = lanes_of(arms);
+    let names: Vec<String> = lanes.iter().map(|lane| format!("in {lane}")).collect();
+    let mut header = vec!["arm", "verdict", "sent", "failed", "late", "unsent"];
+    header.extend(names.iter().map(String::as_str));
+    header.extend(["bad / exposed", "rollout"]);
     let caption = "Bad / exposed: pods with a failed or late request, of those terminated under load (95 % bound). \
                    Rollout: what the settings cost, from the disruption's begin to the last pod's end.";
     let rows = arms.iter().enumerate().map(|(index, arm)| {
@@ -71,16 +75,18 @@ fn arms(page: &mut Page, arms: &[Arm]) {
             (1.., Role::Trial | Role::Control) => Cell::Alarming(count(number)),
             _ => Cell::Figure(count(number)),
         };
-        vec![
+        let mut row = vec![
             Cell::Link { id: arm::id(index), text: arm.name.clone() },
             Cell::Pill(tone_of(arm), verdict_of(arm).to_owned()),
             Cell::Figure(count(requests.sent)),
             hurt(requests.failed),
             hurt(requests.late),
             hurt(requests.unsent),
-            Cell::Figure(bad_of_exposed(arm)),
-            Cell::Figure(duration_or_dash(arm.rollouts.duration_ns)),
-        ]
+        ];
+        row.extend(lanes.iter().map(|lane| Cell::Figure(troubles_in(arm, lane))));
+        row.push(Cell::Figure(bad_of_exposed(arm)));
+        row.push(Cell::Figure(duration_or_dash(arm.rollouts.duration_ns)));
+        row
     });
     page.table(caption, &header, rows);
 }

@@ -5,7 +5,9 @@ use std::fmt::Write;
 use trial::plan::Role;
 use trial::report::{Advice, Arm, Failure, Report, Verdict};
 
-use crate::facts::{bad_of_exposed, duration_or_dash, lanes_of, one_of_each, place, race, troubles_in, verdict_of};
+use crate::facts::{
+    bad_of_exposed, duration_or_dash, lanes_of, one_of_each, place, race, troubles_in, verdict_of,
+};
 use crate::units::{count, seconds};
 
 mod comparison;

@@ -13,7 +13,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use contract::headers;
 use http::Response;
 use http::response::Parts;
 use http_body_util::BodyExt;
@@ -26,8 +25,10 @@ use trial::settings::LaneKind;
 use crate::classify::{self, Echo, Ending, Seen};
 use crate::connection::{Connection, Destination};
 use crate::lane::{Lane, Seat};
+use crate::request::names;
 use crate::route::{Pick, syn_pause};
 use crate::stream::{Kept, Notes};
+use crate::turn::Turn;
 use crate::worker::Worker;
 use answer::{BodyEcho, announces_close, is_unparsable, number, pod_state, says_its_end};
 use multiplexed::Stream;
@@ -80,12 +81,22 @@ impl Attempt {
     /// Does the work. Cancel-safe: see [`Attempt::finish`].
     pub(crate) async fn exchange(&self, worker: &Worker) -> Ending {
         if self.lane.plan.settings.kind == LaneKind::H2 {
-            return self.exchange_shared(worker).await;
+            // Boxed, so that what HTTP/1 does is not as large as the largest of all.
+            return Box::pin(self.exchange_shared(worker)).await;
         }
         if let Some(pool) = self.lane.pooled() {
-            return self.exchange_pooled(&pool, worker).await;
+            return Box::pin(self.exchange_pooled(&pool, worker)).await;
         }
-        let (kept, mut seat) = self.lane.take(self.turn);
+        let (mut kept, mut seat) = self.lane.take(self.turn);
+        if kept.is_none() && seat.is_extra() && self.lane.keeps_connections() {
+            drop(seat);
+            (kept, seat) = match self.lane.turns.wait(worker.max_lag).await {
+                Some(Turn::Use(connection, seat)) => (Some(connection), seat),
+                // Another may be free by now.
+                Some(Turn::Open) => self.lane.take(self.turn),
+                None => return Ending::Unsent,
+            };
+        }
         if let Some(connection) = kept {
             match self.send(connection, seat, worker).await {
                 Sent::Ended(ending) => return ending,
@@ -221,7 +232,7 @@ impl Attempt {
     async fn send(&self, mut connection: Connection, seat: Seat, worker: &Worker) -> Sent {
         let kept = if connection.used == 0 { Kept::No } else { Kept::Yes };
         let notes = Rc::clone(&connection.notes);
-        notes.begin(kept);
+        notes.begin(kept, worker.looks_first(&self.lane));
         self.notes.replace(Some(Rc::clone(&notes)));
         connection.used += 1;
         self.routed_to(connection.destination);
@@ -284,10 +295,10 @@ impl Attempt {
     fn note_head(&self, head: &Parts, worker: &Worker) {
         self.update(|record| {
             record.status = head.status.as_u16();
-            record.pod_state = head.headers.get(headers::STATE).map_or(0, pod_state);
-            record.sequence = head.headers.get(headers::SEQUENCE).and_then(number).unwrap_or(0);
+            record.pod_state = head.headers.get(&names::STATE).map_or(0, pod_state);
+            record.sequence = head.headers.get(&names::SEQUENCE).and_then(number).unwrap_or(0);
             if record.pod.known().is_none() {
-                let name = head.headers.get(headers::POD).and_then(|name| name.to_str().ok());
+                let name = head.headers.get(&names::POD).and_then(|name| name.to_str().ok());
                 record.pod = name.and_then(|name| worker.pod_named(name)).unwrap_or(record.pod);
             }
         });
@@ -306,7 +317,7 @@ impl Attempt {
 
     /// What a complete answer is worth.
     fn judge_answer(&self, head: &Parts, body: &BodyEcho<'_>) -> Class {
-        let slot = match head.headers.get(headers::SLOT) {
+        let slot = match head.headers.get(&names::SLOT) {
             None => Echo::Absent,
             Some(value) if number(value) == Some(self.record.get().slot) => Echo::Same,
             Some(_) => Echo::Other,

@@ -32,6 +32,8 @@ pub(crate) enum Ending {
     TimedOut,
     /// The run was ended.
     Interrupted,
+    /// The engine had too much to do to send it.
+    Unsent,
 }
 
 /// What was seen of a request by its end.
@@ -85,6 +87,7 @@ pub(crate) fn judge(ending: Ending, seen: &Seen) -> Judgement {
         Ending::Unparsable if seen.not_tls => cut(seen, stage),
         Ending::Unparsable => plain(Class::BodyCorrupt),
         Ending::Interrupted => plain(Class::Interrupted),
+        Ending::Unsent => plain(Class::None),
         Ending::TimedOut => plain(match stage {
             Stage::Connect => Class::ConnectTimeout,
             Stage::Body => Class::BodyTimeout,

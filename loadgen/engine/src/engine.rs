@@ -28,8 +28,11 @@ use crate::route::Route;
 use crate::secure::Security;
 use crate::sink::Sink;
 use crate::timer::Timer;
+use crate::turn::Lull;
 use crate::worker::Worker;
 
+/// The least that the kernel knows.
+const TIMER_SLACK_NS: u64 = 1;
 /// Tasks polled between two looks at the timer and the sockets. tokio's default of 61 lets slots wait too long.
 const EVENT_INTERVAL: u32 = 16;
 /// Lanes start within this of each other.
@@ -127,7 +130,9 @@ impl Engine {
         let (started, outcome) = sync_channel(1);
         let (shared, counted) = (Arc::clone(&control), Arc::clone(&counters));
         let body = move || {
-            let (runtime, timer) = match prepare() {
+            // Short sleeps are to end when they should; where this cannot be had, they end 50 µs later.
+            let _exact = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
+            let machinery = match Machinery::new() {
                 Ok(ready) => ready,
                 Err(error) => {
                     // The caller waits for this outcome; it is not gone.
@@ -137,7 +142,7 @@ impl Engine {
             };
             let _received = started.send(Ok(()));
             drop(started);
-            drive(&runtime, &timer, config, plans, &shared, counted, records)
+            drive(&machinery, config, plans, &shared, counted, records)
         };
         let thread =
             thread::Builder::new().name("engine".to_owned()).spawn(body).map_err(EngineError::Thread)?;
@@ -204,19 +209,30 @@ fn plan(load: &Load) -> Result<Vec<LanePlan>, EngineError> {
     lanes.collect()
 }
 
-fn prepare() -> Result<(LocalRuntime, Timer), EngineError> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .event_interval(EVENT_INTERVAL)
-        .build_local(LocalOptions::default())
-        .map_err(EngineError::Runtime)?;
-    let timer = runtime.block_on(async { Timer::new() })?;
-    Ok((runtime, timer))
+/// What runs the tasks, and knows when to.
+struct Machinery {
+    runtime: LocalRuntime,
+    timer: Timer,
+    lull: Arc<Lull>,
+}
+
+impl Machinery {
+    fn new() -> Result<Self, EngineError> {
+        let lull = Arc::<Lull>::default();
+        let parks = Arc::clone(&lull);
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(move || parks.begins())
+            .event_interval(EVENT_INTERVAL)
+            .build_local(LocalOptions::default())
+            .map_err(EngineError::Runtime)?;
+        let timer = runtime.block_on(async { Timer::new() })?;
+        Ok(Self { runtime, timer, lull })
+    }
 }
 
 fn drive(
-    runtime: &LocalRuntime,
-    timer: &Timer,
+    machinery: &Machinery,
     config: EngineConfig,
     plans: Vec<LanePlan>,
     control: &Arc<Control>,
@@ -229,7 +245,7 @@ fn drive(
     let sink = RefCell::new(Sink::new(records, plans.len()));
     let lanes = plans
         .into_iter()
-        .map(|plan| Lane::new(plan, config.clock, &config.route, random.u64(..)))
+        .map(|plan| Lane::new(plan, config.clock, &config.route, random.u64(..), &machinery.lull))
         .collect::<Result<_, _>>()?;
     let worker = Rc::new(Worker {
         clock: config.clock,
@@ -249,15 +265,19 @@ fn drive(
         interrupted: Cell::new(false),
         hands: RefCell::new(Hands::default()),
         control: Arc::clone(control),
+        lull: Arc::clone(&machinery.lull),
+        looked: Cell::new(Stamp::ZERO),
         slots_left: Cell::new(config.slots.unwrap_or(u64::MAX)),
         loops: Cell::new(0),
     });
-    runtime.block_on(async {
+    machinery.runtime.block_on(async {
         let flusher = spawn_local(Rc::clone(&worker).flush_forever());
         let cutter = spawn_local(Rc::clone(&worker).cut_forever());
-        let paced = pacer::run(&worker, timer, &mut agenda).await;
+        let lulls = spawn_local(Rc::clone(&worker).use_lulls());
+        let paced = pacer::run(&worker, &machinery.timer, &mut agenda).await;
         flusher.abort();
         cutter.abort();
+        lulls.abort();
         let summary = worker.finish().await;
         paced.map(|()| summary).map_err(EngineError::Timer)
     })

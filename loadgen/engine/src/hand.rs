@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -16,7 +16,7 @@ use crate::classify::Ending;
 use crate::lane::Lane;
 
 /// Idle tasks kept for what comes; more are let go.
-const IDLE_MAX: usize = 256;
+const IDLE_MAX: usize = 1024;
 
 /// A slot to be worked on.
 #[derive(Debug)]
@@ -55,8 +55,12 @@ impl Hand {
     }
 
     /// Works until it is done, or until [`Hand::cut`].
-    pub(crate) async fn until_cut(&self, deadline: Stamp, work: impl Future<Output = Ending>) -> Ending {
-        let mut work = pin!(work);
+    pub(crate) async fn until_cut(
+        &self,
+        deadline: Stamp,
+        // By reference: work is large, and would be copied on its way here.
+        mut work: Pin<&mut impl Future<Output = Ending>>,
+    ) -> Ending {
         self.deadline.set(Some(deadline));
         let ending = poll_fn(|cx| match (work.as_mut().poll(cx), self.cut.get()) {
             (Poll::Ready(ending), _) | (Poll::Pending, Some(ending)) => Poll::Ready(ending),
@@ -157,6 +161,7 @@ impl Hands {
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
+    use std::pin::pin;
     use std::task::Waker;
 
     use super::*;
@@ -170,8 +175,9 @@ mod tests {
         let mut hands = Hands::default();
         let (early, late, idle) = (hands.hire(), hands.hire(), hands.hire());
         let mut cx = Context::from_waker(Waker::noop());
-        let mut first = pin!(early.until_cut(at(10), pending()));
-        let mut second = pin!(late.until_cut(at(20), pending()));
+        let (mut never, mut never_either) = (pin!(pending()), pin!(pending()));
+        let mut first = pin!(early.until_cut(at(10), never.as_mut()));
+        let mut second = pin!(late.until_cut(at(20), never_either.as_mut()));
         assert!(first.as_mut().poll(&mut cx).is_pending() && second.as_mut().poll(&mut cx).is_pending());
         assert!(hands.rest(&idle));
         assert_eq!(hands.cut_overdue(at(9)), Some(at(10)));
@@ -188,9 +194,9 @@ mod tests {
         let hand = Hand::default();
         hand.cut(Ending::TimedOut);
         let mut cx = Context::from_waker(Waker::noop());
-        let done = pin!(hand.until_cut(at(1), ready(Ending::Cut))).poll(&mut cx);
+        let done = pin!(hand.until_cut(at(1), pin!(ready(Ending::Cut)))).poll(&mut cx);
         assert_eq!(done, Poll::Ready(Ending::Cut));
-        assert!(pin!(hand.until_cut(at(1), pending())).poll(&mut cx).is_pending());
+        assert!(pin!(hand.until_cut(at(1), pin!(pending()))).poll(&mut cx).is_pending());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::request::Template;
 use crate::route::Route;
 use crate::secure::Security;
 use crate::shared::{Shared, Shares};
+use crate::turn::{Lull, Turns};
 
 /// Built on the caller's thread, so that what is invalid is refused before anything runs.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Lane {
     pub(crate) plan: LanePlan,
     clock: Clock,
     kept: RefCell<Kept>,
+    /// Slots that found them all busy.
+    pub(crate) turns: Turns,
     pub(crate) scheduled: Cell<u64>,
     pub(crate) opened: Cell<u64>,
     pub(crate) idle_closes: Cell<u64>,
@@ -66,6 +69,7 @@ impl Lane {
         clock: Clock,
         route: &Arc<dyn Route>,
         seed: u64,
+        lull: &Arc<Lull>,
     ) -> Result<Rc<Self>, EngineError> {
         let count = usize::try_from(plan.settings.connections).unwrap_or(usize::MAX);
         let kept = match plan.settings.kind {
@@ -79,6 +83,7 @@ impl Lane {
             plan,
             clock,
             kept: RefCell::new(kept),
+            turns: Turns::new(lull),
             scheduled: Cell::new(0),
             opened: Cell::new(0),
             idle_closes: Cell::new(0),
@@ -217,12 +222,19 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Puts a connection back for a later slot.
-    pub(crate) fn keep(mut self, connection: Connection) {
-        if let Some(lane) = self.lane.take() {
+    /// True if its connection would be one more than the lane keeps.
+    pub(crate) fn is_extra(&self) -> bool {
+        self.home.is_none()
+    }
+
+    /// Gives a connection to a slot that waits for one, or puts it back for a later slot.
+    pub(crate) fn keep(self, connection: Connection) {
+        let Some(lane) = self.lane.clone() else { return };
+        let Some((connection, mut this)) = lane.turns.give(connection, self) else { return };
+        if let Some(lane) = this.lane.take() {
             let surplus = match &mut *lane.kept.borrow_mut() {
                 Kept::Never | Kept::Together(_) | Kept::Elsewhere(_) => Some(connection),
-                Kept::InTurn(pool) => pool.put(self.home, connection),
+                Kept::InTurn(pool) => pool.put(this.home, connection),
                 Kept::AtRest(rested) => rested.put(lane.clock.now(), connection),
             };
             drop(surplus);

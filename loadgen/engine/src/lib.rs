@@ -39,6 +39,7 @@ mod shared;
 mod sink;
 mod stream;
 mod timer;
+mod turn;
 mod worker;
 
 pub use engine::{Engine, EngineConfig, LaneSummary, Summary};

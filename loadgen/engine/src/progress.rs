@@ -37,6 +37,11 @@ impl Counters {
         self.sent.fetch_add(1, Relaxed);
     }
 
+    /// It was not sent after all.
+    pub(crate) fn not_begun(&self) {
+        self.sent.fetch_sub(1, Relaxed);
+    }
+
     pub(crate) fn ended(&self, record: &Record) {
         let counter = match record.class {
             _ if record.is_unsent() => &self.unsent,

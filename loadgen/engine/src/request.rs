@@ -10,12 +10,26 @@ use trial::settings::{Lane, LaneKind, Request as RequestSettings, Target};
 
 use crate::error::EngineError;
 
+/// Names of headers, made once.
+pub(crate) mod names {
+    use contract::headers;
+    use http::HeaderName;
+
+    pub(crate) static SLOT: HeaderName = HeaderName::from_static(headers::SLOT);
+    pub(crate) static POD: HeaderName = HeaderName::from_static(headers::POD);
+    pub(crate) static STATE: HeaderName = HeaderName::from_static(headers::STATE);
+    pub(crate) static SEQUENCE: HeaderName = HeaderName::from_static(headers::SEQUENCE);
+}
+
 /// Everything of a lane's requests that does not change from slot to slot.
 #[derive(Debug)]
 pub(crate) struct Template {
     method: Method,
     uri: Uri,
+    /// With the slot's place, and the host's if none was given.
     headers: HeaderMap,
+    /// A request names the host that it goes to.
+    names_host: bool,
     body: Body,
     /// Where HTTP/2 says it.
     scheme: Scheme,
@@ -54,8 +68,13 @@ impl Template {
         if let (Some(host), false) = (host_of(target), headers.contains_key(HOST)) {
             headers.insert(HOST, host);
         }
+        let names_host = !headers.contains_key(HOST);
+        if names_host {
+            headers.insert(HOST, HeaderValue::from_static(""));
+        }
+        headers.insert(names::SLOT.clone(), HeaderValue::from_static(""));
         let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
-        let this = Self { method, uri: Uri::from(path), headers, body, scheme };
+        let this = Self { method, uri: Uri::from(path), headers, names_host, body, scheme };
         if lane.kind == LaneKind::H2 && this.build_h2(0, &HeaderValue::from_static("localhost")).is_err() {
             return Err(EngineError::Header { name: "host".to_owned(), reason: "not a host and port" });
         }
@@ -96,9 +115,14 @@ impl Template {
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
-        headers.insert(headers::SLOT, HeaderValue::from(slot));
-        if !headers.contains_key(HOST) {
-            headers.insert(HOST, host.clone());
+        // In places that are there: a map that grows allocates anew.
+        if let Some(place) = headers.get_mut(&names::SLOT) {
+            *place = HeaderValue::from(slot);
+        }
+        if self.names_host
+            && let Some(place) = headers.get_mut(HOST)
+        {
+            *place = host.clone();
         }
         (request, body)
     }

@@ -79,9 +79,10 @@ impl Notes {
         })
     }
 
-    /// A new request begins. FIN and errors stay: they belong to the connection.
-    pub(crate) fn begin(&self, kept: Kept) {
-        self.look_first.set(kept == Kept::Yes);
+    /// A new request begins, before which the peer's end is looked for or not. FIN and errors stay: they belong to the
+    /// connection.
+    pub(crate) fn begin(&self, kept: Kept, looks: bool) {
+        self.look_first.set(kept == Kept::Yes && looks);
         self.written.set(0);
         self.write_blocked.set(false);
         self.last_write.set(None);

@@ -1,6 +1,7 @@
 //! The engine's thread from the inside: what its tasks share, and how a slot comes to be worked on.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +24,15 @@ use crate::pacer::Control;
 use crate::progress::Counters;
 use crate::route::{Pick, Route};
 use crate::sink::{FAILURE_FLUSH, FLUSH_EVERY, Sink};
+use crate::turn::Lull;
 
 /// A stalled taker of records gets this long at the end before the rest is counted as lost.
 const LAST_ROWS_WITHIN: Duration = Duration::from_secs(2);
 /// A closed loop that got no connection waits so long: nobody who is refused at once asks again at once.
 const CLOSED_LOOP_PAUSE: Duration = Duration::from_millis(10);
+
+/// A look at the sockets is good for so long.
+const LOOK_HOLDS: Duration = Duration::from_micros(100);
 
 /// What the tasks of an engine share. All of them live on one thread.
 pub(crate) struct Worker {
@@ -43,6 +48,9 @@ pub(crate) struct Worker {
     pub(crate) sink: RefCell<Sink>,
     pub(crate) hands: RefCell<Hands>,
     pub(crate) control: Arc<Control>,
+    pub(crate) lull: Arc<Lull>,
+    /// When all sockets were last looked at, where slots come fast.
+    pub(crate) looked: Cell<Stamp>,
     /// Slots that may still come due, over all lanes.
     pub(crate) slots_left: Cell<u64>,
     /// Closed loops that go on.
@@ -61,10 +69,9 @@ impl Worker {
     pub(crate) fn release(self: &Rc<Self>, lane: usize, slot: u64, intended: Stamp, now: Stamp) {
         let lane = &self.lanes[lane];
         self.count_due(lane);
-        let mut record = self.record(lane.plan.id, slot, intended);
+        let record = self.record(lane.plan.id, slot, intended);
         if self.in_flight.get() >= self.in_flight_max || now.saturating_since(intended) > self.max_lag {
-            record.flags.set(Flags::UNSENT);
-            self.emit(&record);
+            self.emit(&unsent(record));
             return;
         }
         self.begin();
@@ -143,8 +150,14 @@ impl Worker {
         if self.interrupted.get() {
             hand.cut(Ending::Interrupted);
         }
-        let ending = hand.until_cut(begun + lane.patience(), attempt.exchange(self)).await;
-        let (record, left) = attempt.finish(ending, self);
+        let exchange = pin!(attempt.exchange(self));
+        let ending = hand.until_cut(begun + lane.patience(), exchange).await;
+        let (record, left) = if ending == Ending::Unsent {
+            self.counters.not_begun();
+            (unsent(record), None)
+        } else {
+            attempt.finish(ending, self)
+        };
         self.emit(&record);
         self.in_flight.set(self.in_flight.get() - 1);
         self.tell_if_quiet();
@@ -164,6 +177,19 @@ impl Worker {
             let next = self.hands.borrow().cut_overdue(now).map_or(newest, |next| next.min(newest));
             sleep(next.saturating_since(now)).await;
         }
+    }
+
+    /// Lets slots open connections when that is right. Runs until it is dropped.
+    pub(crate) async fn use_lulls(self: Rc<Self>) {
+        self.lull.use_forever(self.lanes.iter().map(|lane| &lane.turns)).await;
+    }
+
+    /// Whether the peer's end is looked for just before a request goes out on a kept connection. Not where it was a moment ago:
+    /// in a closed loop by the read of the answer before, and where slots come fast by the look at all sockets before them. A
+    /// system call a request would find nothing.
+    pub(crate) fn looks_first(&self, lane: &Lane) -> bool {
+        lane.plan.settings.arrivals != Arrivals::Closed
+            && self.clock.now().saturating_since(self.looked.get()) >= LOOK_HOLDS
     }
 
     fn begin(&self) {
@@ -256,6 +282,13 @@ impl Worker {
             self.urgent.notify_one();
         }
     }
+}
+
+/// The record of a slot that was not sent.
+fn unsent(mut record: Record) -> Record {
+    record.start = Record::UNSEEN;
+    record.flags.set(Flags::UNSENT);
+    record
 }
 
 /// Keeps the connection for a later slot, or sees it off. The slot's record is already out.

@@ -40,7 +40,7 @@ async fn a_kept_connection_that_was_closed_is_not_written_to() {
     for end in ends {
         let (mut stream, notes, peer) = connected().await;
         let _open = end(peer);
-        notes.begin(Kept::Yes);
+        notes.begin(Kept::Yes, true);
         assert!(stream.write_all(b"GET").await.is_err());
         assert!(notes.stale.get());
         assert_eq!((notes.written.get(), notes.write_errno.get()), (0, 0));
@@ -50,7 +50,7 @@ async fn a_kept_connection_that_was_closed_is_not_written_to() {
 #[tokio::test]
 async fn a_kept_connection_that_is_open_carries_the_request() {
     let (mut stream, notes, mut peer) = connected().await;
-    notes.begin(Kept::Yes);
+    notes.begin(Kept::Yes, true);
     stream.write_all(b"GET").await.unwrap();
     assert!(!notes.stale.get() && notes.written.get() == 3);
     let mut got = [0; 3];
@@ -64,7 +64,7 @@ async fn a_kept_connection_that_is_open_carries_the_request() {
 async fn what_fails_after_the_end_was_read_says_nothing_new() {
     for linger in [Some(Duration::ZERO), None] {
         let (mut stream, notes, peer) = connected().await;
-        notes.begin(Kept::No);
+        notes.begin(Kept::No, true);
         stream.write_all(b"GET").await.unwrap();
         SockRef::from(&peer).set_linger(linger).unwrap();
         drop(peer);
@@ -85,7 +85,7 @@ async fn a_failed_write_is_noted_and_what_had_arrived_is_still_read() {
     peer.write_all(b"HTTP/1.1 413").unwrap();
     reset(&peer);
     drop(peer);
-    notes.begin(Kept::No);
+    notes.begin(Kept::No, true);
     stream.write_all(b"POST").await.expect("hidden");
     assert!([Errno::EPIPE as i32, Errno::ECONNRESET as i32].contains(&notes.write_errno.get()));
     assert_eq!((notes.written.get(), notes.closed_before_write.get()), (0, false));
@@ -99,13 +99,14 @@ const ONE_WAY: Duration = Duration::from_millis(40);
 #[tokio::test]
 async fn over_a_distance_each_direction_takes_its_time_and_nothing_is_lost_or_reordered() {
     let (mut stream, notes, mut peer) = connected_over(ONE_WAY).await;
-    notes.begin(Kept::Yes);
+    notes.begin(Kept::Yes, true);
     let sent: Vec<u8> = (0..3 << 20).map(|byte: u32| byte.to_le_bytes()[0]).collect();
-    let (began, expected) = (std::time::Instant::now(), sent.clone());
+    let (clock, expected) = (Clock::start().0, sent.clone());
+    let began = clock.now();
     let echo = std::thread::spawn(move || {
         let mut got = vec![0; expected.len()];
         peer.read_exact(&mut got[..1]).unwrap();
-        let first = std::time::Instant::now();
+        let first = clock.now();
         peer.read_exact(&mut got[1..]).unwrap();
         assert!(got == expected);
         peer.write_all(&got[..100_000]).unwrap();
@@ -116,7 +117,7 @@ async fn over_a_distance_each_direction_takes_its_time_and_nothing_is_lost_or_re
     stream.read_to_end(&mut back).await.unwrap();
     assert!(back == sent[..100_000]);
     assert!(echo.join().unwrap() >= began + ONE_WAY);
-    assert!(began.elapsed() >= ONE_WAY * 2);
+    assert!(clock.now() >= began + ONE_WAY * 2);
     assert!(notes.eof.get());
 }
 
@@ -126,13 +127,13 @@ async fn a_request_crosses_a_close_that_has_not_come_yet_and_one_that_has_is_see
         let (mut stream, notes, peer) = connected_over(ONE_WAY).await;
         SockRef::from(&peer).set_linger(linger).unwrap();
         drop(peer);
-        notes.begin(Kept::Yes);
+        notes.begin(Kept::Yes, true);
         // The kernel knows of the close by now, and the client does not.
         stream.write_all(b"GET").await.unwrap();
         assert!(notes.written.get() == 3 && !notes.is_over());
         let end = stream.read(&mut [0]).await;
         assert_eq!(end.is_err(), linger.is_some());
-        notes.begin(Kept::Yes);
+        notes.begin(Kept::Yes, true);
         assert!(stream.write_all(b"GET").await.is_err());
         assert!(notes.stale.get() && notes.written.get() == 0);
     }
@@ -141,7 +142,7 @@ async fn a_request_crosses_a_close_that_has_not_come_yet_and_one_that_has_is_see
 #[tokio::test]
 async fn what_was_written_before_the_shutdown_arrives_before_it() {
     let (mut stream, notes, mut peer) = connected_over(ONE_WAY).await;
-    notes.begin(Kept::No);
+    notes.begin(Kept::No, true);
     stream.write_all(b"GET").await.unwrap();
     stream.shutdown().await.unwrap();
     let mut got = Vec::new();

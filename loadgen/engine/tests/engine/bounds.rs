@@ -1,18 +1,19 @@
 //! Pacing, and what happens at every bound.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use clock::Clock;
-use engine::{Engine, EngineConfig, EngineError};
+use engine::{Engine, EngineConfig, EngineError, Pick};
 use trial::id::NodeId;
 use trial::record::{Class, Flags, Record, Stage};
 use trial::settings::{Arrivals, LaneKind};
 use trial::time::Stamp;
 
 use crate::fault_server::{Fault, FaultServer};
-use crate::support::{Run, assert_one_record_a_slot, lane, load, to};
+use crate::support::{POD, Run, assert_one_record_a_slot, lane, load, to};
 
 #[test]
 fn two_thousand_slots_a_second_go_out_when_they_are_due() {
@@ -32,6 +33,38 @@ fn two_thousand_slots_a_second_go_out_when_they_are_due() {
     println!("lag p50 {:?} p99 {:?} p99.9 {:?}", quantile(500), quantile(990), quantile(999));
     // A machine that builds at the same time delays some slots; half of them it does not delay by a tick.
     assert!(quantile(500) < Duration::from_millis(1), "{:?}", quantile(500));
+}
+
+#[test]
+fn a_client_that_did_not_run_for_a_moment_opens_no_connection_for_what_came_due_meanwhile() {
+    let server = FaultServer::start(|_slot| Fault::None);
+    let (address, picks) = (server.address, AtomicU64::new(0));
+    // Lane new asks for each of its requests, and the other lane for its 20 connections: one of these answers takes its time.
+    let route = move |_random| {
+        if picks.fetch_add(1, Ordering::SeqCst) == 40 {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Pick::To { pod: POD, address, fallback: false }
+    };
+    let load = load(vec![lane(LaneKind::New, 100.0), lane(LaneKind::Reused, 3000.0)]);
+    let (records, summary) = Run::start(load, Arc::new(route)).finish(Duration::from_secs(1));
+    assert!(records.iter().all(|record| record.class == Class::None && !record.is_unsent()));
+    let late = records.iter().filter_map(Record::lag_ns).filter(|lag| *lag > 10_000_000).count();
+    assert!(late > 300, "{late} slots came due while the client stood still");
+    // One each would be 600. A busy machine may keep the server from answering, which makes some of them right.
+    let opened = summary.lanes[1].connections_opened;
+    assert!(opened < 20 + 300, "{opened} connections");
+}
+
+#[test]
+fn a_service_that_does_not_answer_is_not_waited_for() {
+    let server = FaultServer::start(|_slot| Fault::StallHeader);
+    let mut load = load(vec![lane(LaneKind::Reused, 400.0)]);
+    load.timeout = Duration::from_secs(1);
+    let (records, summary) = Run::start(load, to(server.address)).finish(Duration::from_millis(500));
+    assert_eq!((records.len(), server.seen().len()), (201, 201), "each was sent, on a connection of its own");
+    assert_eq!(summary.lanes[0].connections_opened, 201);
+    assert!(records.iter().all(|record| record.class == Class::WaitTimeout));
 }
 
 #[test]

@@ -115,7 +115,11 @@ impl Far {
         }
     }
 
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.carry(cx);
         while self.leaving.bytes >= WINDOW {
             ready!(self.poll_next(cx));

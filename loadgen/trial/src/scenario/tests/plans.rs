@@ -234,7 +234,11 @@ fn clients_may_be_far_away_and_the_plan_says_that_this_is_emulated() {
     assert!(near.arms[0].load.rtt.is_zero() && !near.notes.iter().any(|note| note.contains("load.rtt")));
     let far = plan("name: x\nload: {rtt: 20ms}", &Overrides::default());
     assert!(far.arms.iter().all(|arm| arm.load.rtt == Duration::from_millis(20)));
-    assert!(far.notes.iter().any(|note| note.starts_with("clients are 20ms away (load.rtt)")), "{:?}", far.notes);
+    assert!(
+        far.notes.iter().any(|note| note.starts_with("clients are 20ms away (load.rtt)")),
+        "{:?}",
+        far.notes
+    );
 }
 
 #[test]

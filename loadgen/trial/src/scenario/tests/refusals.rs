@@ -47,12 +47,7 @@ const FLAGS: &[Case] = &[
         "--set workload.replicas.count=1: workload.replicas: a map is not a whole number",
     ),
     ("name: x", &["workload.replicas"], &[], "--set workload.replicas: has no value; allowed: KEY=VALUE"),
-    (
-        "name: x",
-        &["load.rtt=2s"],
-        &[],
-        "--set load.rtt=2s: load.rtt: 2s is above 1s; allowed: 0s to 1s",
-    ),
+    ("name: x", &["load.rtt=2s"], &[], "--set load.rtt=2s: load.rtt: 2s is above 1s; allowed: 0s to 1s"),
     (
         "name: x",
         &["load.rtt=20ms", "load.lanes.pooled.rate=10"],
