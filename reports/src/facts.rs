@@ -57,11 +57,12 @@ pub(crate) fn lanes_of(arms: &[Arm]) -> Vec<&str> {
 }
 
 /// `107`, or `107 + 3 late`, of one of an arm's lanes.
-pub(crate) fn troubles_in(arm: &Arm, lane: &str) -> String {
-    let Some(lane) = arm.lanes.iter().find(|of| of.name == lane) else { return dash() };
-    let late = lane.requests.late;
-    let late = if late > 0 { format!(" + {} late", count(late)) } else { String::new() };
-    format!("{}{late}", count(lane.requests.failed))
+pub(crate) fn troubles_in(arm: &Arm, name: &str) -> String {
+    match arm.lanes.iter().find(|lane| lane.name == name).map(|lane| lane.requests) {
+        None => dash(),
+        Some(of) if of.late == 0 => count(of.failed),
+        Some(of) => format!("{} + {} late", count(of.failed), count(of.late)),
+    }
 }
 
 /// `0 / 3 (≤ 63.2 %)`: the bound is of the rate, at 95 % confidence. Where all are bad the bound is one and says nothing.
