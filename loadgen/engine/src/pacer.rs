@@ -152,19 +152,24 @@ async fn pace(
                 fired = timer.wait_until(worker.clock, next.at) => fired?,
                 () = control.changed.notified() => {}
             },
-            Some(next) if next.at > now => pass(worker, next.at.max(now + PASS)).await,
+            Some(next) if next.at > now => pass(worker, timer, next.at.max(now + PASS)).await?,
             _ => yield_now().await,
         }
     }
 }
 
-/// Until then: what there is to do, and then nothing, whatever arrives meanwhile.
-async fn pass(worker: &Worker, until: Stamp) {
+/// Until then: what there is to do, and then nothing, whatever arrives meanwhile. But where slots wait for a connection
+/// everything that arrives is of use, and nothing to do says that they may open theirs.
+async fn pass(worker: &Worker, timer: &Timer, until: Stamp) -> Result<(), Errno> {
     // Whoever yields goes on after the sockets were looked at, and after what woke up meanwhile.
     yield_now().await;
+    if worker.lull.is_awaited() {
+        return timer.wait_until(worker.clock, until).await;
+    }
     thread::sleep(until.saturating_since(worker.clock.now()));
     yield_now().await;
     worker.looked.set(worker.clock.now());
+    Ok(())
 }
 
 #[cfg(test)]

@@ -95,9 +95,14 @@ pub(crate) struct Lull {
 }
 
 impl Lull {
+    /// True if a slot waits.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
+    }
+
     /// The thread is about to sleep until something comes.
     pub(crate) fn begins(&self) {
-        if self.waiting.load(Relaxed) > 0 {
+        if self.is_awaited() {
             self.come.notify_one();
         }
     }

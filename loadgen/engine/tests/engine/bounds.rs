@@ -58,13 +58,16 @@ fn a_client_that_did_not_run_for_a_moment_opens_no_connection_for_what_came_due_
 
 #[test]
 fn a_service_that_does_not_answer_is_not_waited_for() {
-    let server = FaultServer::start(|_slot| Fault::StallHeader);
-    let mut load = load(vec![lane(LaneKind::Reused, 400.0)]);
-    load.timeout = Duration::from_secs(1);
-    let (records, summary) = Run::start(load, to(server.address)).finish(Duration::from_millis(500));
-    assert_eq!((records.len(), server.seen().len()), (201, 201), "each was sent, on a connection of its own");
-    assert_eq!(summary.lanes[0].connections_opened, 201);
-    assert!(records.iter().all(|record| record.class == Class::WaitTimeout));
+    // Few slots, and so many that the engine looks at its sockets by the clock.
+    for (rate, lasts, slots) in [(400.0, 500, 201), (12_000.0, 50, 601)] {
+        let server = FaultServer::start(|_slot| Fault::StallHeader);
+        let mut load = load(vec![lane(LaneKind::Reused, rate)]);
+        load.timeout = Duration::from_secs(2);
+        let (records, summary) = Run::start(load, to(server.address)).finish(Duration::from_millis(lasts));
+        assert_eq!((records.len(), server.seen().len()), (slots, slots), "each was sent");
+        assert_eq!(summary.lanes[0].connections_opened, slots as u64, "on a connection of its own");
+        assert!(records.iter().all(|record| record.class == Class::WaitTimeout));
+    }
 }
 
 #[test]
