@@ -57,7 +57,7 @@ fn a_run_keeps_the_secrets_of_its_headers_to_itself() {
     let (out, summary) = (scratch.join("out"), scratch.join("summary.md"));
     let headers = format!(
         "load.request.headers={{Authorization: 'Bearer {SECRET}', Cookie: 'session={SECRET}', X-Api-Key: {SECRET}, \
-         X-Upstream: 'Basic {ENCODED}'}}"
+         X-Upstream: 'Basic {ENCODED}', X-Session-Id: {SECRET}, X-Vault: {SECRET}, Accept: text/plain}}"
     );
     let path = format!("load.request.path=/?token={SECRET}");
     // It fails, so that every form has requests to tell of.
@@ -88,6 +88,7 @@ fn a_run_keeps_the_secrets_of_its_headers_to_itself() {
     // It is hidden, not lost: the reader sees that there was something.
     let header = fs::read_to_string(out.join("recording/header.json")).unwrap();
     assert!(header.contains("<redacted>") && header.contains("Authorization"), "{header}");
+    assert!(header.contains("text/plain"), "what is no secret is kept: {header}");
 
     let mut plan = vec!["run", "--dry-run", "--set", &headers, "--set", &path];
     plan.extend(quick(&[]));

@@ -66,6 +66,10 @@ pub fn parse(bytes: &[u8]) -> Result<Report, ParseError> {
         schema_version: Option<serde_json::Value>,
     }
     let readable = major(SCHEMA_VERSION).unwrap_or_default();
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        // serde takes a list for the fields in their order.
+        return Err(ParseError::NotAReport);
+    }
     // The version comes first: a document of another major is not damaged, it is just not ours to read.
     let head: Head = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => ParseError::NotAReport,

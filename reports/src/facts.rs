@@ -128,7 +128,7 @@ pub(crate) fn race(arm: &Arm) -> Option<String> {
         )),
         None => ends.iter().map(|(_, _, removed, closed)| closed - removed).min().map(|least| {
             format!(
-                "every node had ceased to send new connections to a pod at least {} before it took none",
+                "every node that was watched had ceased to send new connections to a pod at least {} before it took none",
                 duration(least)
             )
         }),

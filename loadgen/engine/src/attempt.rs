@@ -11,6 +11,7 @@ mod pooled;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -24,6 +25,7 @@ use trial::settings::LaneKind;
 
 use crate::classify::{self, Echo, Ending, Seen};
 use crate::connection::{Connection, Destination};
+use crate::hand::Hand;
 use crate::lane::{Lane, Seat};
 use crate::request::names;
 use crate::route::{Pick, syn_pause};
@@ -38,6 +40,8 @@ pub(crate) struct Attempt {
     lane: Rc<Lane>,
     turn: u64,
     record: Cell<Record>,
+    /// For a connection to be free, or leave to open one.
+    waits: Cell<bool>,
     /// A connection is established, and TLS is being agreed on.
     securing: Cell<bool>,
     /// Of the connection in use; `None` while there is none.
@@ -70,6 +74,7 @@ impl Attempt {
             lane,
             turn,
             record: Cell::new(record),
+            waits: Cell::new(false),
             securing: Cell::new(false),
             notes: RefCell::new(None),
             stream: RefCell::new(None),
@@ -79,7 +84,7 @@ impl Attempt {
     }
 
     /// Does the work. Cancel-safe: see [`Attempt::finish`].
-    pub(crate) async fn exchange(&self, worker: &Worker) -> Ending {
+    pub(crate) async fn exchange(&self, hand: &Hand, worker: &Worker) -> Ending {
         if self.lane.plan.settings.kind == LaneKind::H2 {
             // Boxed, so that what HTTP/1 does is not as large as the largest of all.
             return Box::pin(self.exchange_shared(worker)).await;
@@ -88,9 +93,9 @@ impl Attempt {
             return Box::pin(self.exchange_pooled(&pool, worker)).await;
         }
         let (mut kept, mut seat) = self.lane.take(self.turn);
-        if kept.is_none() && seat.is_extra() && self.lane.keeps_connections() {
+        if kept.is_none() && seat.is_extra() && self.lane.takes_turns() {
             drop(seat);
-            (kept, seat) = match self.lane.turns.wait(worker.max_lag).await {
+            (kept, seat) = match self.turn(hand, worker).await {
                 Some(Turn::Use(connection, seat)) => (Some(connection), seat),
                 // Another may be free by now.
                 Some(Turn::Open) => self.lane.take(self.turn),
@@ -114,6 +119,24 @@ impl Attempt {
             // Only kept connections can be stale.
             Sent::Stale(_) => Ending::Cut,
         }
+    }
+
+    /// Waits for a turn. Until then the slot is not worked on: that it is late is the engine's doing, and its time to answer
+    /// has not begun.
+    async fn turn(&self, hand: &Hand, worker: &Worker) -> Option<Turn> {
+        self.waits.set(true);
+        let late = Duration::from_nanos(u64::from(self.record.get().start) * 100);
+        let turn = self.lane.turns.wait(worker.max_lag.saturating_sub(late)).await;
+        self.waits.set(false);
+        let now = worker.clock.now();
+        self.update(|record| record.start = record.offset(now));
+        hand.has_until(now + self.lane.patience());
+        turn
+    }
+
+    /// True while the slot is not worked on.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.get()
     }
 
     /// The slot's record, and the connection if it is left in order.

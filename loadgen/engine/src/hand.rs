@@ -72,6 +72,11 @@ impl Hand {
         ending
     }
 
+    /// The request under way has until then, and not until what was said when it began.
+    pub(crate) fn has_until(&self, deadline: Stamp) {
+        self.deadline.set(Some(deadline));
+    }
+
     /// Ends the request under way.
     pub(crate) fn cut(&self, ending: Ending) {
         self.cut.set(Some(ending));

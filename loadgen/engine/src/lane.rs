@@ -119,6 +119,12 @@ impl Lane {
         self.plan.settings.kind != LaneKind::New
     }
 
+    /// True if a slot that finds no connection free may wait for one that soon is. Not where connections have to rest first, nor
+    /// where none are kept.
+    pub(crate) fn takes_turns(&self) -> bool {
+        matches!(*self.kept.borrow(), Kept::InTurn(_))
+    }
+
     /// A kept connection for a slot if there is one, and the seat that the slot's connection holds. Whose turn it is, is
     /// the slot's number, or in a closed loop the loop's.
     pub(crate) fn take(self: &Rc<Self>, turn: u64) -> (Option<Connection>, Seat) {
@@ -230,7 +236,9 @@ impl Seat {
     /// Gives a connection to a slot that waits for one, or puts it back for a later slot.
     pub(crate) fn keep(self, connection: Connection) {
         let Some(lane) = self.lane.clone() else { return };
-        let Some((connection, mut this)) = lane.turns.give(connection, self) else { return };
+        let back =
+            if lane.takes_turns() { lane.turns.give(connection, self) } else { Some((connection, self)) };
+        let Some((connection, mut this)) = back else { return };
         if let Some(lane) = this.lane.take() {
             let surplus = match &mut *lane.kept.borrow_mut() {
                 Kept::Never | Kept::Together(_) | Kept::Elsewhere(_) => Some(connection),

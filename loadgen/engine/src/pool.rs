@@ -1,7 +1,7 @@
 //! The kept connections of a lane. Pure but for what `C` is.
 //!
 //! [`Pool`]: a lane has a number of places that its slots use in turn. A slot whose place is busy takes any other idle
-//! connection, else it opens an extra one: it never waits. Extras that there are serve every other round of the places, so
+//! connection, else it opens an extra one (see `turn` for when). Extras that there are serve every other round of the places, so
 //! that none lies idle for good.
 //!
 //! [`Rested`]: a connection carries its next request only when it has rested for long enough, so that servers that close

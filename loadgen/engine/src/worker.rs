@@ -128,7 +128,10 @@ impl Worker {
                 (_, Some(left)) if lane.keeps_connections() => settle(&lane, left).await,
                 // Whether the peer closes in time is not this loop's to wait for.
                 (_, Some(left)) => drop(spawn_local(let_go(Rc::clone(&lane), left))),
-                (Stage::Connect | Stage::Due | Stage::Dns, None) => sleep(CLOSED_LOOP_PAUSE).await,
+                // No connection was got, or none on which a request could be sent.
+                (Stage::Connect | Stage::Due | Stage::Dns | Stage::Tls, None) => {
+                    sleep(CLOSED_LOOP_PAUSE).await;
+                }
                 (_, None) => {}
             }
         }
@@ -150,9 +153,9 @@ impl Worker {
         if self.interrupted.get() {
             hand.cut(Ending::Interrupted);
         }
-        let exchange = pin!(attempt.exchange(self));
+        let exchange = pin!(attempt.exchange(hand, self));
         let ending = hand.until_cut(begun + lane.patience(), exchange).await;
-        let (record, left) = if ending == Ending::Unsent {
+        let (record, left) = if ending == Ending::Unsent || attempt.waits() {
             self.counters.not_begun();
             (unsent(record), None)
         } else {
@@ -184,9 +187,10 @@ impl Worker {
         self.lull.use_forever(self.lanes.iter().map(|lane| &lane.turns)).await;
     }
 
-    /// Whether the peer's end is looked for just before a request goes out on a kept connection. Not where it was a moment ago:
-    /// in a closed loop by the read of the answer before, and where slots come fast by the look at all sockets before them. A
-    /// system call a request would find nothing.
+    /// Whether the peer's end is looked for just before a request goes out on a kept connection. Not where that was done a moment
+    /// ago: where slots come fast, by the look at all sockets before them. And not in a closed loop, whose requests follow the
+    /// answers at once: it asks how much a service can do, and a look a request would be a fair part of what it costs. A close
+    /// that comes within that moment is recorded as crossed by the request, although it was here a little earlier.
     pub(crate) fn looks_first(&self, lane: &Lane) -> bool {
         lane.plan.settings.arrivals != Arrivals::Closed
             && self.clock.now().saturating_since(self.looked.get()) >= LOOK_HOLDS

@@ -59,6 +59,13 @@ pub struct Arm {
     pub local: Local,
 }
 
+/// The name of the arm that one called `web #2` repeats.
+#[must_use]
+pub fn first_of(name: &str) -> Option<&str> {
+    let (first, number) = name.rsplit_once(" #")?;
+    number.parse::<u32>().is_ok_and(|number| number > 1).then_some(first)
+}
+
 /// What an arm is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

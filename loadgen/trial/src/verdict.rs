@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use crate::analysis::text::{count, counted, duration};
 use crate::plan::{self, Plan, Role};
 use crate::report::{self, Arm, Verdict};
-use crate::settings::{Allowed, ArmsExpected, Disruption};
-use crate::statistics::real;
+use crate::settings::{Allowed, Disruption};
+use crate::statistics::{rate_upper_95, real};
 
 mod doubts;
 mod expectation;
+mod run;
 
 use doubts::{Doubt, doubts};
+pub use run::judge_run;
 
 /// What the verdict on an arm rests on, beyond what its report shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -126,6 +128,56 @@ pub struct Judgement {
     pub reasons: Vec<String>,
     /// The recording of the arm is not whole: then the run cannot pass, even where another arm's pass would do.
     pub broken: bool,
+    /// What it is founded on.
+    pub tally: Tally,
+}
+
+/// Counts of an arm, or of several together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Requests.
+    pub sent: u64,
+    /// Of those, failed.
+    pub failed: u64,
+    /// Exposed terminations.
+    pub exposed: u64,
+    /// Of those, bad.
+    pub bad: u64,
+    /// Rollouts with an exposed termination.
+    pub rollouts: u64,
+    /// Of those, with a bad one.
+    pub bad_rollouts: u64,
+}
+
+impl Tally {
+    fn of(arm: &Arm) -> Self {
+        let (exposed, bad) = (arm.terminations.exposed, arm.terminations.bad);
+        let (rollouts, bad_rollouts) = (u64::from(exposed > 0), u64::from(bad > 0));
+        Self { sent: arm.requests.sent, failed: arm.requests.failed, exposed, bad, rollouts, bad_rollouts }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.failed += other.failed;
+        self.exposed += other.exposed;
+        self.bad += other.bad;
+        self.rollouts += other.rollouts;
+        self.bad_rollouts += other.bad_rollouts;
+    }
+
+    /// What repeats prove together: terminations as trials, and, as those of one rollout share its accidents, rollouts.
+    fn sentence(self) -> String {
+        let below = |bad, of| rate_upper_95(bad, of).map_or_else(|| "100".to_owned(), percent_up);
+        format!(
+            "{} of {} failed over {} in {} (at 95 %: rate of bad terminations below {} %, of bad rollouts below {} %)",
+            count(self.failed),
+            counted(self.sent, "request"),
+            counted(self.exposed, "exposed termination"),
+            counted(self.rollouts, "rollout"),
+            below(self.bad, self.exposed),
+            below(self.bad_rollouts, self.rollouts)
+        )
+    }
 }
 
 /// Judges one arm. `arm` is its report so far, `planned` and `plan` what was to be done.
@@ -146,7 +198,7 @@ pub fn judge_arm(
         let late = if planned.role == Role::Trial { late } else { &nothing };
         judge_trial(arm, planned, evidence, plan, late, doubts)
     };
-    Judgement { verdict, reasons, broken }
+    Judgement { verdict, reasons, broken, tally: Tally::of(arm) }
 }
 
 /// An arm whose server does everything wrong must show failures, or the measurement is blind.
@@ -307,60 +359,4 @@ fn bounded(arm: &Arm, evidence: &Evidence, plan: &Plan) -> String {
 fn percent_up(rate: f64) -> String {
     let tenths = (rate * 1000.0 - 1e-9).ceil();
     format!("{:.1}", tenths / 10.0)
-}
-
-/// Judges the run. `judgements` are those of the plan's arms, `complaints` what could not be read of the recording.
-#[must_use]
-pub fn judge_run(plan: &Plan, judgements: &[Judgement], complaints: &[String]) -> (Verdict, Vec<String>) {
-    let several = plan.arms.len() > 1;
-    let named = |arm: &plan::Arm, reason: &String| {
-        if several { format!("arm {}: {reason}", arm.name) } else { reason.clone() }
-    };
-    let with = |roles: fn(Role) -> bool, verdict: Verdict| {
-        let arms = plan.arms.iter().zip(judgements);
-        arms.filter(move |(arm, judged)| roles(arm.role) && judged.verdict == verdict)
-    };
-    let is_trial: fn(Role) -> bool = |role| role == Role::Trial;
-    let is_control: fn(Role) -> bool = |role| role != Role::Trial;
-    let reasons = |verdict: Verdict| -> Vec<String> {
-        with(is_trial, verdict)
-            .flat_map(|(arm, judged)| judged.reasons.iter().map(move |reason| named(arm, reason)))
-            .collect()
-    };
-    let (failed, passed) = (with(is_trial, Verdict::Fail).count(), with(is_trial, Verdict::Pass).count());
-    let unsure = with(is_trial, Verdict::Inconclusive).count();
-
-    let mut doubts: Vec<String> = complaints.to_vec();
-    for (arm, judged) in with(is_control, Verdict::Fail).chain(with(is_control, Verdict::Inconclusive)) {
-        let first = judged.reasons.first().map_or("", String::as_str);
-        doubts.push(format!("the control arm {} did not hold: {first}", arm.name));
-    }
-    for (arm, judged) in
-        plan.arms.iter().zip(judgements).filter(|(arm, judged)| judged.broken && is_trial(arm.role))
-    {
-        doubts.extend(judged.reasons.iter().map(|reason| named(arm, reason)));
-    }
-    if failed + passed + unsure == 0 {
-        doubts.push("no trial arm was planned".to_owned());
-    }
-    let enough = match plan.expect.arms {
-        ArmsExpected::All => failed == 0 && unsure == 0,
-        ArmsExpected::Any => passed > 0,
-    };
-    let certain_fail = match plan.expect.arms {
-        ArmsExpected::All => failed > 0,
-        ArmsExpected::Any => failed > 0 && passed == 0 && unsure == 0,
-    };
-    let ordered = if certain_fail {
-        (Verdict::Fail, [reasons(Verdict::Fail), doubts, reasons(Verdict::Inconclusive)])
-    } else if !enough || !doubts.is_empty() {
-        (Verdict::Inconclusive, [doubts, reasons(Verdict::Inconclusive), vec![]])
-    } else {
-        let share = several.then(|| {
-            format!("{passed} of {} passed", counted((failed + passed + unsure) as u64, "trial arm"))
-        });
-        (Verdict::Pass, [share.into_iter().collect(), reasons(Verdict::Pass), vec![]])
-    };
-    let mut seen = std::collections::BTreeSet::new();
-    (ordered.0, ordered.1.into_iter().flatten().filter(|reason| seen.insert(reason.clone())).collect())
 }

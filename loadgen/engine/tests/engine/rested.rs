@@ -52,6 +52,16 @@ fn a_connection_rests_between_two_requests_and_no_slot_waits_for_that() {
 }
 
 #[test]
+fn what_has_not_rested_is_not_used_however_many_slots_come() {
+    let server = FaultServer::start(|_slot| Fault::None);
+    let lane = Lane { idle: Duration::from_mins(1), connections: 500, ..Lane::new(LaneKind::Idle, 1000.0) };
+    let (records, summary) =
+        Run::start(load(vec![lane]), to(server.address)).finish(Duration::from_millis(300));
+    assert!(records.iter().all(|record| record.nth == 1 && record.class == Class::None), "{records:?}");
+    assert_eq!(summary.lanes[0].connections_opened, records.len() as u64);
+}
+
+#[test]
 fn closes_during_the_rest_are_counted_and_the_race_after_it_is_recorded() {
     // A third of the connections end while they rest; another third are reset as their second request comes.
     let plan = |slot: u64| match slot % 3 {

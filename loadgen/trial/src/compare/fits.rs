@@ -18,6 +18,15 @@ pub(super) fn reports(base: &Report, new: &Report) -> Vec<String> {
         .into_iter()
         .flat_map(|(side, report)| of_one(side, report))
         .collect();
+    if base.run.id == new.run.id {
+        reasons.push("base and new report are the same run".to_owned());
+    }
+    for (role, name) in [(Role::Control, "control"), (Role::NegativeControl, "negative control")] {
+        let has = |report: &Report| report.arms.iter().any(|arm| arm.role == role);
+        if has(base) && !has(new) {
+            reasons.push(format!("the new report has no {name}, which the base has"));
+        }
+    }
     let mut differ = Differences::default();
     let (of_base, of_new) = (&base.run, &new.run);
     differ.of("backend", &of_base.backend.clone().into(), &of_new.backend.clone().into());

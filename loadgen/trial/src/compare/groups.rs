@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::report::{Arm, Report};
+use crate::plan::first_of;
+use crate::report::{Arm, Report, Verdict};
 
 /// A trial arm with its repeats, each a rollout of its own.
 #[derive(Debug)]
@@ -12,6 +13,16 @@ pub(super) struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
+    /// Nothing was found in any repeat.
+    pub(super) fn passes(&self) -> bool {
+        self.arms.iter().all(|arm| arm.verdict == Verdict::Pass)
+    }
+
+    /// Something was found in one of them.
+    pub(super) fn fails(&self) -> bool {
+        self.arms.iter().any(|arm| arm.verdict == Verdict::Fail)
+    }
+
     /// The names of its lanes.
     pub(super) fn lanes(&self) -> impl Iterator<Item = &'a str> {
         self.arms.first().into_iter().flat_map(|arm| arm.lanes.iter().map(|lane| lane.name.as_str()))
@@ -31,10 +42,4 @@ pub(super) fn groups(report: &Report) -> Vec<Group<'_>> {
         }
     }
     groups
-}
-
-/// The name of the arm that one called `web #2` repeats.
-fn first_of(name: &str) -> Option<&str> {
-    let (first, number) = name.rsplit_once(" #")?;
-    number.parse::<u32>().is_ok_and(|number| number > 1).then_some(first)
 }

@@ -14,10 +14,22 @@ use crate::statistics::{
 struct Trial {
     exposed: u64,
     bad: u64,
+    /// Requests that were.
+    requests: u64,
+}
+
+impl Trial {
+    /// What two rollouts are compared by. Where every termination of the base is bad already, by how bad.
+    const fn value(self, saturated: bool) -> u64 {
+        if saturated { self.requests } else { self.bad }
+    }
 }
 
 /// How sure the control arm's rate of late requests is taken to be below what is allowed for.
 const CONTROL_CONFIDENCE: f64 = 0.999;
+
+/// So many times as likely as what is called worse, a difference is not called none either.
+const UNSURE: f64 = 50.0;
 
 /// Which of the two tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +62,13 @@ pub(super) fn pair(base: (&Report, &Group<'_>), new: (&Report, &Group<'_>), leve
             LanePair { name: lane.to_owned(), outcome: failed.outcome.max(late.outcome), failed, late }
         })
         .collect();
-    let outcome = lanes.iter().map(|lane| lane.outcome).max().unwrap_or(Outcome::NotComparable);
-    let reasons = if lanes.is_empty() { vec!["it has no lane".to_owned()] } else { vec![] };
+    let mut outcome = lanes.iter().map(|lane| lane.outcome).max().unwrap_or(Outcome::NotComparable);
+    let mut reasons = if lanes.is_empty() { vec!["it has no lane".to_owned()] } else { vec![] };
+    if outcome != Outcome::Worse && base.1.passes() && new.1.fails() {
+        // Its counterexamples are no matter of statistics.
+        outcome = Outcome::NotComparable;
+        reasons.push("it passed in the base and fails in the new report, with a counterexample".to_owned());
+    }
     ArmPair { name: new.1.name.to_owned(), outcome, reasons, lanes }
 }
 
@@ -76,7 +93,7 @@ fn trials((report, group): (&Report, &Group<'_>), lane: &str, kind: Kind) -> Vec
         };
         // What no terminating pod did, a new one or the rules did: the rollout is bad all the same.
         let bad = terminations.max(u64::from(requests > 0));
-        Some(Trial { exposed: hurt.exposed.max(bad), bad })
+        Some(Trial { exposed: hurt.exposed.max(bad), bad, requests })
     };
     group.arms.iter().filter_map(of).filter(|trial| trial.exposed > 0).collect()
 }
@@ -105,8 +122,23 @@ fn counts(trials: &[Trial]) -> Counts {
 
 /// How often chance alone makes as much of it as these new rollouts do.
 fn chance(base: &[Trial], new: &[u64]) -> Option<f64> {
-    let base: Vec<u64> = base.iter().map(|trial| trial.bad).collect();
+    let saturated = is_saturated(base);
+    let base: Vec<u64> = base.iter().map(|trial| trial.value(saturated)).collect();
     permutation_at_least(&base, new)
+}
+
+/// Every termination is bad, so that no more of them can be.
+fn is_saturated(base: &[Trial]) -> bool {
+    !base.is_empty() && base.iter().all(|trial| trial.bad >= trial.exposed)
+}
+
+/// A rollout as bad as can be.
+fn worst(base: &[Trial], trial: &Trial) -> u64 {
+    if is_saturated(base) {
+        base.iter().map(|trial| trial.requests).max().unwrap_or(0).saturating_add(1)
+    } else {
+        trial.exposed
+    }
 }
 
 fn test(
@@ -117,10 +149,16 @@ fn test(
     has_control: bool,
 ) -> Test {
     let (of_base, of_new) = (counts(&base), counts(&new));
-    let p = chance(&base, &new.iter().map(|trial| trial.bad).collect::<Vec<_>>());
+    let saturated = is_saturated(&base);
+    let p = chance(&base, &new.iter().map(|trial| trial.value(saturated)).collect::<Vec<_>>());
     let would_tell = would_tell(&base, &new, level);
-    let saturated = !base.is_empty() && base.iter().all(|trial| trial.bad >= trial.exposed);
-    let seen = format!("{} {}", told(kind, &of_new), against(&of_base));
+    let mut seen = format!("{} {}", told(kind, &of_new), against(&of_base));
+    if saturated {
+        let requests =
+            |trials: &[Trial]| count(trials.iter().map(|trial| trial.requests).fold(0, u64::saturating_add));
+        let (new, base) = (requests(&new), requests(&base));
+        seen = format!("{seen}, which are all, so that requests count: {new} against {base}");
+    }
     let (outcome, sentence) = match p {
         None => (Outcome::NotComparable, "no termination was exposed to it on both sides".to_owned()),
         // Without a control arm nobody knows how many would have been late anyway.
@@ -133,10 +171,18 @@ fn test(
         Some(_) if doubt.is_some() => {
             (Outcome::NotComparable, format!("{seen}; but {}", doubt.unwrap_or_default()))
         }
-        Some(_) if saturated => (Outcome::NotWorse, format!("{seen}: as bad as can be in the base already")),
         Some(p) if would_tell.is_none() => (
             Outcome::NotComparable,
             format!("too few trials: {seen} (p = {}); {}", small(p), wanted(&base, &new, level)),
+        ),
+        // Not enough to call it worse, and too much to call it the same.
+        Some(p) if p <= level * UNSURE => (
+            Outcome::NotComparable,
+            format!(
+                "{seen} (p = {}, worse at {}): more than chance often makes of it; --repeat more tells",
+                small(p),
+                small(level)
+            ),
         ),
         Some(p) => {
             let rollouts = counted(would_tell.unwrap_or_default() as u64, "bad rollout");
@@ -160,7 +206,8 @@ fn test(
 /// The fewest of the new rollouts that, bad throughout, would have been worse. The more are, the less chance makes as much of it.
 fn would_tell(base: &[Trial], new: &[Trial], level: f64) -> Option<usize> {
     let tells = |bad: usize| {
-        let values = new.iter().enumerate().map(|(index, trial)| if index < bad { trial.exposed } else { 0 });
+        let values =
+            new.iter().enumerate().map(|(index, trial)| if index < bad { worst(base, trial) } else { 0 });
         chance(base, &values.collect::<Vec<_>>()).is_some_and(|p| p <= level)
     };
     let (mut too_few, mut enough) = (0, Some(new.len()).filter(|all| tells(*all))?);
@@ -196,7 +243,7 @@ fn against(counts: &Counts) -> String {
 
 /// How many rollouts it would take.
 fn wanted(base: &[Trial], new: &[Trial], level: f64) -> String {
-    let exposed = new.iter().map(|trial| trial.exposed).max().unwrap_or(1);
+    let exposed = new.iter().map(|trial| worst(base, trial)).max().unwrap_or(1);
     let enough = (new.len()..=MOST_TRIALS)
         .find(|rollouts| chance(base, &vec![exposed; *rollouts]).is_some_and(|p| p <= level));
     let is_clean = base.iter().all(|trial| trial.bad == 0);

@@ -12,6 +12,8 @@ enum Fate {
     Clean,
     /// A kept connection cut at the exit.
     Cut,
+    /// The same, and many more.
+    CutOften,
     /// New connections that a listening pod answered late.
     Late,
 }
@@ -33,6 +35,9 @@ fn recording(fates: &[Fate]) -> Recording {
         recording = match fate {
             Fate::Clean => recording,
             Fate::Cut => recording.failed(REUSED, 0, 4_998, 1, 57, Class::WaitReset),
+            Fate::CutOften => {
+                (0..20).fold(recording, |all, at| all.failed(REUSED, 0, 4_970 + at, 1, 57, Class::WaitReset))
+            }
             // More than chance lets expect beside a control arm of this size without any.
             Fate::Late => (0..20).fold(recording, |all, at| all.answered(NEW, 0, 3_010 + at, 1_600, 1)),
         };
@@ -46,6 +51,13 @@ fn recording(fates: &[Fate]) -> Recording {
     };
     recording.events.retain(|timed| usize::from(timed.arm.0) != control || !stops(&timed.event));
     recording
+}
+
+/// Of two runs.
+fn compare(base: &Report, new: &Report) -> Comparison {
+    let mut new = new.clone();
+    new.run.id.push_str("-later");
+    super::compare(base, &new)
 }
 
 #[track_caller]
@@ -85,8 +97,50 @@ fn repeats_that_all_fail_are_worse_than_as_many_that_did_not() {
     assert_eq!(lane(&compared, "new").outcome, Outcome::NotWorse);
     // The other way round it got better, which is not worse.
     let better = compare(&new, &base);
-    says(&better, Outcome::NotWorse, "lane reused: 0 of 8 exposed terminations with failed requests");
-    assert!(lane(&better, "reused").failed.sentence.ends_with("as bad as can be in the base already"));
+    assert_eq!(better.outcome, Outcome::NotWorse, "{:#?}", better.reasons);
+    let sentence = &lane(&better, "reused").failed.sentence;
+    assert!(
+        sentence.contains("8 of 8 in 8 rollouts, which are all, so that requests count: 0 against 8"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn where_every_termination_was_bad_already_the_requests_tell() {
+    let base = report(&[Fate::Cut; 8]);
+    let worse = compare(&base, &report(&[Fate::CutOften; 8]));
+    says(&worse, Outcome::Worse, "which are all, so that requests count: 160 against 8");
+    assert_eq!(lane(&compare(&base, &report(&[Fate::Cut; 8])), "reused").failed.outcome, Outcome::NotWorse);
+    // One rollout in which all fail tells nothing of the next.
+    let few = compare(&report(&[Fate::Cut]), &report(&[Fate::CutOften; 2]));
+    says(&few, Outcome::NotComparable, "lane reused: too few trials");
+}
+
+#[test]
+fn what_chance_seldom_makes_is_not_called_the_same() {
+    let mut fates = [Fate::Cut; 4];
+    fates[0] = Fate::Clean;
+    let mut base = report(&[Fate::Clean; 20]);
+    base.verdict = Verdict::Fail; // So that only the numbers speak.
+    base.arms[0].verdict = Verdict::Fail;
+    says(&compare(&base, &report(&fates)), Outcome::NotComparable, "more than chance often makes of it");
+}
+
+#[test]
+fn an_arm_that_passed_and_fails_now_is_not_the_same_and_a_run_is_not_compared_with_itself() {
+    let mut fates = [Fate::Clean; 20];
+    fates[0] = Fate::Cut;
+    let (base, mut new) = (report(&[Fate::Clean; 20]), report(&fates));
+    new.verdict = base.verdict; // Another arm passed.
+    says(&compare(&base, &new), Outcome::NotComparable, "it passed in the base and fails in the new report");
+    says(&super::compare(&base, &base), Outcome::NotComparable, "base and new report are the same run");
+    let mut uncontrolled = base.clone();
+    uncontrolled.arms.retain(|arm| arm.role == Role::Trial);
+    says(
+        &compare(&base, &uncontrolled),
+        Outcome::NotComparable,
+        "the new report has no control, which the base has",
+    );
 }
 
 #[test]
@@ -149,8 +203,9 @@ fn late_requests_count_in_excess_of_the_control_arms() {
         Outcome::NotWorse,
         "as many would have been without"
     );
-    let mut alone = new;
+    let (mut alone, mut base) = (new, base);
     alone.arms.retain(|arm| arm.role == Role::Trial);
+    base.arms.retain(|arm| arm.role == Role::Trial);
     says(
         &compare(&base, &alone),
         Outcome::NotComparable,

@@ -137,14 +137,22 @@ impl Alone {
             );
             return Err(refused("--ramp", text, "with --rate R"));
         }
+        if let Some(ramp) = self.ramp.filter(|ramp| !(0.0..=MOST_RATE).contains(&ramp.from)) {
+            return Err(refused(
+                "--ramp-from",
+                format!("{} is not a rate", ramp.from),
+                "0 to 1000000 requests a second",
+            ));
+        }
         let mut kinds: Vec<LaneKind> = self.lanes.iter().map(|(kind, _)| *kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
         let total: f64 = self.lanes.iter().map(|(_, weight)| weight).sum();
-        let are_weights = self.lanes.iter().all(|(_, weight)| weight.is_finite() && *weight > 0.0);
+        // Beyond these a share is no rate any more.
+        let are_weights = self.lanes.iter().all(|(_, weight)| (1e-3..=1e6).contains(weight));
         if kinds.len() < self.lanes.len() || kinds.is_empty() || !are_weights {
             let all = LaneKind::ALL.map(LaneKind::as_str).join(", ");
-            let allowed = format!("{all}, each at most once, with a weight above 0");
+            let allowed = format!("{all}, each at most once, with a weight of 0.001 to 1000000");
             return Err(refused("--lanes", "these are no lanes".to_owned(), &allowed));
         }
         Ok(self.lanes.iter().map(|(kind, weight)| self.lane(*kind, weight / total)).collect())

@@ -1,15 +1,31 @@
 //! Hides credentials in what is kept or printed.
 //!
-//! Guessing by name is all that can be done for a user's own headers and commands; it errs towards hiding.
+//! Of headers only those are kept that are known to hold none. In paths, commands and bodies guessing by name is all that can
+//! be done; it errs towards hiding.
 
 /// Stands where a credential was.
 pub const REDACTED: &str = "<redacted>";
 
-/// A header's value, or [`REDACTED`] where its name or its form says that it is a credential.
+/// Headers that hold no credential: what is in any other is nobody's but the user's to tell.
+const HARMLESS: [&str; 12] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "content-type",
+    "expect",
+    "host",
+    "pragma",
+    "range",
+    "traceparent",
+    "user-agent",
+];
+
+/// A header's value where its name says that it holds no credential, else [`REDACTED`].
 #[must_use]
 pub fn header(name: &str, value: &str) -> String {
-    let lower = value.trim_start().to_ascii_lowercase();
-    if is_sensitive(name) || ["bearer ", "basic ", "digest "].iter().any(|scheme| lower.starts_with(scheme)) {
+    if !HARMLESS.contains(&name.to_ascii_lowercase().as_str()) {
         return REDACTED.to_owned();
     }
     url(value)

@@ -176,6 +176,22 @@ fn any_arm_is_enough_where_that_is_expected() {
     judged(&killed.analyse(), Verdict::Inconclusive, "arm a: the recording ends early");
 }
 
+#[test]
+fn a_setting_passes_only_in_all_of_its_repeats() {
+    let roles = [("a", Role::Trial), ("a #2", Role::Trial), ("b", Role::Trial), ("b #2", Role::Trial)];
+    let any = |failing: &[usize]| {
+        let mut recording = arms(&roles, failing);
+        recording.header.plan.expect.arms = ArmsExpected::Any;
+        recording.report()
+    };
+    judged(&any(&[1, 2]), Verdict::Fail, "arm a #2: 1 of");
+    let half = any(&[1]);
+    judged(&half, Verdict::Pass, "1 of 2 settings passed in every repeat (4 trial arms)");
+    // Together they prove more than each by itself, and rollouts less than terminations.
+    assert!(half.reasons[1].starts_with("arm b, all repeats: 0 of "), "{:?}", half.reasons);
+    assert!(half.reasons[1].ends_with("of bad rollouts below 77.7 %)"), "{:?}", half.reasons);
+}
+
 fn expecting(edge: Edge, after: Edge, seconds: f64, within: f64) -> Recording {
     let mut recording = clean();
     recording.header.plan.expect.timeline = vec![TimelineExpectation { edge, after, seconds, within }];
