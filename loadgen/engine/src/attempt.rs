@@ -95,7 +95,7 @@ impl Attempt {
         let (mut kept, mut seat) = self.lane.take(self.turn);
         if kept.is_none() && seat.is_extra() && self.lane.takes_turns() {
             drop(seat);
-            (kept, seat) = match self.turn(hand, worker).await {
+            (kept, seat) = match self.wait_for_turn(hand, worker).await {
                 Some(Turn::Use(connection, seat)) => (Some(connection), seat),
                 // Another may be free by now.
                 Some(Turn::Open) => self.lane.take(self.turn),
@@ -123,7 +123,7 @@ impl Attempt {
 
     /// Waits for a turn. Until then the slot is not worked on: that it is late is the engine's doing, and its time to answer
     /// has not begun.
-    async fn turn(&self, hand: &Hand, worker: &Worker) -> Option<Turn> {
+    async fn wait_for_turn(&self, hand: &Hand, worker: &Worker) -> Option<Turn> {
         self.waits.set(true);
         let late = Duration::from_nanos(u64::from(self.record.get().start) * 100);
         let turn = self.lane.turns.wait(worker.max_lag.saturating_sub(late)).await;

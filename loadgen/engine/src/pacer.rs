@@ -16,7 +16,7 @@ use crate::timer::Timer;
 use crate::worker::Worker;
 
 /// Where slots come faster, all that came due is released together so often, and the sockets are looked at as often: to sleep
-/// and to be woken for each slot, and again for its answer, costs more than the request. So from 10,000 a second on, slots
+/// and to be woken for each slot, and again for its answer, costs more than the request. So where they come less than this apart (10,000 a second, evenly), slots
 /// go out up to so late, and answers are seen up to so late; both shows in the records, as it is the client's doing.
 const PASS: Duration = Duration::from_micros(100);
 /// Slots released in one go; after these the connections get their turn. Few, as what came due while this thread was not

@@ -2,7 +2,8 @@
 //! request hardly ever cross; over a network they do during a whole round trip. Both directions are delayed here, at
 //! the client's end of the connection: what the peer's host sees, and when, is as if the client were that far away.
 //!
-//! Order and the end of the stream are kept; bandwidth and loss are not imitated. To a millisecond, the runtime's timer.
+//! Order and the end of the stream are kept; bandwidth and loss are not imitated, and what is under way when the client gives
+//! a request up is lost with the connection. To a millisecond, the runtime's timer.
 
 use std::collections::VecDeque;
 use std::future::Future;
