@@ -3,7 +3,7 @@
 //! * here: what all slots have in common, and HTTP/1
 //! * `multiplexed`: HTTP/2
 //! * `pooled`: a client that is not ours
-//! * `answer`: what an answer says
+//! * `answer`: what an answer carries
 
 mod answer;
 mod multiplexed;
@@ -13,11 +13,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Response;
-use http::response::Parts;
-use http_body_util::BodyExt;
-use hyper::body::Body;
 use nix::errno::Errno;
 use tokio::time::sleep;
 use trial::record::{Class, Flags, Record};
@@ -26,13 +21,14 @@ use trial::settings::LaneKind;
 use crate::classify::{self, Echo, Ending, Seen};
 use crate::connection::{Connection, Destination};
 use crate::hand::Hand;
+use crate::http1::head::{Answers, Head};
+use crate::http1::{Failure, Reader};
 use crate::lane::{Lane, Seat};
-use crate::request::names;
 use crate::route::{Pick, syn_pause};
 use crate::stream::{Kept, Notes};
 use crate::turn::Turn;
 use crate::worker::Worker;
-use answer::{BodyEcho, announces_close, is_unparsable, number, pod_state, says_its_end};
+use answer::BodyEcho;
 use multiplexed::Stream;
 
 /// The state of a slot's work. It outlives the work itself, which a timeout or an interrupt may cancel anywhere.
@@ -254,10 +250,10 @@ impl Attempt {
 
     async fn send(&self, mut connection: Connection, seat: Seat, worker: &Worker) -> Sent {
         let kept = if connection.used == 0 { Kept::No } else { Kept::Yes };
+        let slot = self.record.get().slot;
+        let carried = connection.begin(&self.lane.plan.template, slot, worker.looks_first(&self.lane));
         let notes = Rc::clone(&connection.notes);
-        notes.begin(kept, worker.looks_first(&self.lane));
         self.notes.replace(Some(Rc::clone(&notes)));
-        connection.used += 1;
         self.routed_to(connection.destination);
         self.update(|record| {
             (record.conn, record.nth) = (connection.number, connection.used);
@@ -268,68 +264,51 @@ impl Attempt {
         if !self.lane.keeps_connections() {
             notes.let_peer_close();
         }
-        let (request, body) = self.lane.plan.template.build(self.record.get().slot, &connection.host);
-        let failure = match connection.sender.send_request(request).await {
-            Ok(response) => match self.receive(response, &body, worker).await {
-                Ok(class) => {
-                    if connection.destination.pod.known().is_none() && worker.route.is_sticky() {
-                        connection.destination.pod = self.record.get().pod;
-                    }
-                    let reusable = self.is_reusable(&connection, class);
-                    self.left.replace(Some(Left { connection, seat, reusable }));
-                    return Sent::Ended(Ending::Answered(class));
+        let mut reader =
+            Answer { attempt: self, worker, said: Said::default(), echo: BodyEcho::of(&carried) };
+        let failure = match connection.converse(&worker.room, &mut reader).await {
+            Ok(()) => {
+                let class = self.judge_answer(reader.said, &reader.echo);
+                if connection.destination.pod.known().is_none() && worker.route.is_sticky() {
+                    connection.destination.pod = self.record.get().pod;
                 }
-                Err(failure) => failure,
-            },
+                let reusable = self.is_reusable(&connection, class);
+                self.left.replace(Some(Left { connection, seat, reusable }));
+                return Sent::Ended(Ending::Answered(class));
+            }
             Err(failure) => failure,
         };
         let untouched = notes.written.get() == 0 && notes.write_errno.get() == 0;
         if kept == Kept::Yes && (notes.stale.get() || untouched) {
             return Sent::Stale(seat);
         }
-        Sent::Ended(if is_unparsable(&failure) { Ending::Unparsable } else { Ending::Cut })
-    }
-
-    /// Reads the answer to its end and judges it.
-    async fn receive<B>(
-        &self,
-        response: Response<B>,
-        sent: &Bytes,
-        worker: &Worker,
-    ) -> Result<Class, B::Error>
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        let (head, mut body) = response.into_parts();
-        // hyper knows of answers that have no body at all (HEAD, 204, 304): these are over at once.
-        let close_delimited = !body.is_end_stream() && !says_its_end(&head.headers);
-        self.note_head(&head, worker);
-        self.note_framing(&head, close_delimited);
-        let mut echo = BodyEcho::of(sent);
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame?.into_data() else { continue };
-            echo.add(&data);
-            self.update(|record| record.bytes_in = echo.bytes_in());
-        }
-        Ok(self.judge_answer(&head, &echo))
+        Sent::Ended(match failure {
+            Failure::Unparsable => Ending::Unparsable,
+            Failure::Cut => Ending::Cut,
+        })
     }
 
     /// What the answer's head says, of itself and of the pod.
-    fn note_head(&self, head: &Parts, worker: &Worker) {
+    fn note_head(&self, head: &Head<'_>, worker: &Worker) -> Said {
         self.update(|record| {
-            record.status = head.status.as_u16();
-            record.pod_state = head.headers.get(&names::STATE).map_or(0, pod_state);
-            record.sequence = head.headers.get(&names::SEQUENCE).and_then(number).unwrap_or(0);
+            record.status = head.status;
+            record.pod_state = head.pod_state;
+            record.sequence = head.sequence;
             if record.pod.known().is_none() {
-                let name = head.headers.get(&names::POD).and_then(|name| name.to_str().ok());
-                record.pod = name.and_then(|name| worker.pod_named(name)).unwrap_or(record.pod);
+                record.pod = head.pod.and_then(|name| worker.pod_named(name)).unwrap_or(record.pod);
             }
         });
+        let slot = match head.answers {
+            Answers::Unsaid => Echo::Absent,
+            Answers::Slot(slot) if slot == self.record.get().slot => Echo::Same,
+            Answers::Slot(_) | Answers::Nonsense => Echo::Other,
+        };
+        Said { status: head.status, slot }
     }
 
-    fn note_framing(&self, head: &Parts, close_delimited: bool) {
+    fn note_framing(&self, head: &Head<'_>, close_delimited: bool) {
         self.update(|record| {
-            if announces_close(head.version, &head.headers) {
+            if head.announces_close() {
                 record.flags.set(Flags::CLOSE_ANNOUNCED);
             }
             if close_delimited {
@@ -338,27 +317,61 @@ impl Attempt {
         });
     }
 
+    fn note_data(&self, echo: &mut BodyEcho<'_>, data: &[u8]) {
+        echo.add(data);
+        self.update(|record| record.bytes_in = echo.bytes_in());
+    }
+
     /// What a complete answer is worth.
-    fn judge_answer(&self, head: &Parts, body: &BodyEcho<'_>) -> Class {
-        let slot = match head.headers.get(&names::SLOT) {
-            None => Echo::Absent,
-            Some(value) if number(value) == Some(self.record.get().slot) => Echo::Same,
-            Some(_) => Echo::Other,
-        };
+    fn judge_answer(&self, said: Said, body: &BodyEcho<'_>) -> Class {
         let body = match self.lane.plan.settings.kind {
             LaneKind::Post if body.is_same() => Echo::Same,
             LaneKind::Post => Echo::Other,
             _ => Echo::Absent,
         };
-        classify::answer(head.status.as_u16(), self.lane.plan.expected, slot, body)
+        classify::answer(said.status, self.lane.plan.expected, said.slot, body)
     }
 
     fn is_reusable(&self, connection: &Connection, class: Class) -> bool {
         // After an answer to another's request, the connection's order is lost.
         self.lane.keeps_connections()
             && class != Class::BodyCorrupt
+            && connection.is_in_order()
+            && !connection.notes.is_over()
             && !self.record.get().flags.has(Flags::CLOSE_ANNOUNCED)
             && !self.lane.has_aged(connection.opened)
             && self.lane.plan.settings.max_requests_per_connection.is_none_or(|most| connection.used < most)
+    }
+}
+
+/// What an answer's head said that its judgement needs.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    status: u16,
+    slot: Echo,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { status: 0, slot: Echo::Absent }
+    }
+}
+
+/// Takes down an answer of HTTP/1 as it comes.
+struct Answer<'a> {
+    attempt: &'a Attempt,
+    worker: &'a Worker,
+    said: Said,
+    echo: BodyEcho<'a>,
+}
+
+impl Reader for Answer<'_> {
+    fn head(&mut self, head: &Head<'_>, until_close: bool) {
+        self.said = self.attempt.note_head(head, self.worker);
+        self.attempt.note_framing(head, until_close);
+    }
+
+    fn data(&mut self, data: &[u8]) {
+        self.attempt.note_data(&mut self.echo, data);
     }
 }

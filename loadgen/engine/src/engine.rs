@@ -20,6 +20,7 @@ use trial::time::Stamp;
 
 use crate::error::EngineError;
 use crate::hand::Hands;
+use crate::http1::ROOM;
 use crate::lane::{Lane, LanePlan};
 use crate::pacer::{self, Agenda, Control};
 use crate::progress::{Counters, Progress};
@@ -260,6 +261,7 @@ fn drive(
         sink,
         connections: Cell::new(0),
         in_flight: Cell::new(0),
+        room: RefCell::new(vec![0; ROOM].into_boxed_slice()),
         urgent: Notify::new(),
         quiet: Notify::new(),
         interrupted: Cell::new(false),

@@ -240,6 +240,7 @@ impl Seat {
             if lane.takes_turns() { lane.turns.give(connection, self) } else { Some((connection, self)) };
         let Some((connection, mut this)) = back else { return };
         if let Some(lane) = this.lane.take() {
+            connection.rests();
             let surplus = match &mut *lane.kept.borrow_mut() {
                 Kept::Never | Kept::Together(_) | Kept::Elsewhere(_) => Some(connection),
                 Kept::InTurn(pool) => pool.put(this.home, connection),

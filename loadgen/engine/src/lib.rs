@@ -9,7 +9,7 @@
 //! * `hand`: those tasks, and the end of their patience
 //! * `attempt`: the work on one slot, to its one record
 //! * `lane`, `pool`, `request`: kept connections, used in turn, and what is sent on them
-//! * `connection`, `stream`: hyper's client over a stream that notes what the kernel said
+//! * `connection`, `http1`, `stream`: HTTP/1 over a stream that notes what the kernel said
 //! * `secure`: TLS between the two
 //! * `multiplexed`, `shared`, `frames`: the same for HTTP/2, by stream
 //! * `pooled`: an ordinary client beside ours, which may send again
@@ -26,6 +26,7 @@ mod engine;
 mod error;
 mod frames;
 mod hand;
+mod http1;
 mod lane;
 mod multiplexed;
 mod pacer;

@@ -16,9 +16,6 @@ pub(crate) mod names {
     use http::HeaderName;
 
     pub(crate) static SLOT: HeaderName = HeaderName::from_static(headers::SLOT);
-    pub(crate) static POD: HeaderName = HeaderName::from_static(headers::POD);
-    pub(crate) static STATE: HeaderName = HeaderName::from_static(headers::STATE);
-    pub(crate) static SEQUENCE: HeaderName = HeaderName::from_static(headers::SEQUENCE);
 }
 
 /// Everything of a lane's requests that does not change from slot to slot.
@@ -33,6 +30,17 @@ pub(crate) struct Template {
     body: Body,
     /// Where HTTP/2 says it.
     scheme: Scheme,
+    /// The same for HTTP/1.1, in the order in which it is written.
+    text: Text,
+}
+
+/// The head of a request as it is written, but for what varies.
+#[derive(Debug, Default)]
+struct Text {
+    /// The first line, and the host if it is given.
+    first: Vec<u8>,
+    /// Every other field, and the name of the slot's.
+    fields: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -74,7 +82,8 @@ impl Template {
         }
         headers.insert(names::SLOT.clone(), HeaderValue::from_static(""));
         let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
-        let this = Self { method, uri: Uri::from(path), headers, names_host, body, scheme };
+        let text = Text::of(&method, &path, &headers, names_host);
+        let this = Self { method, uri: Uri::from(path), headers, names_host, body, scheme, text };
         if lane.kind == LaneKind::H2 && this.build_h2(0, &HeaderValue::from_static("localhost")).is_err() {
             return Err(EngineError::Header { name: "host".to_owned(), reason: "not a host and port" });
         }
@@ -103,13 +112,43 @@ impl Template {
         Ok((Request::from_parts(head, ()), body))
     }
 
-    /// The request of a slot, and the body that it carries.
-    pub(crate) fn build(&self, slot: u64, host: &HeaderValue) -> (Request<Full<Bytes>>, Bytes) {
-        let body = match &self.body {
+    /// Writes the request of a slot as HTTP/1.1; the body that it carries.
+    pub(crate) fn write(&self, slot: u64, host: &HeaderValue, out: &mut Vec<u8>) -> Bytes {
+        let body = self.body(slot);
+        out.extend_from_slice(&self.text.first);
+        if self.names_host {
+            out.extend_from_slice(b"host: ");
+            out.extend_from_slice(host.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(&self.text.fields);
+        decimal(out, slot);
+        // A method that is expected to carry something says that it does not.
+        if !body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&self.method) {
+            out.extend_from_slice(b"\r\ncontent-length: ");
+            decimal(out, body.len() as u64);
+        }
+        out.extend_from_slice(b"\r\n\r\n");
+        out.extend_from_slice(&body);
+        body
+    }
+
+    /// True if the answer has no body, whatever it says.
+    pub(crate) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    fn body(&self, slot: u64) -> Bytes {
+        match &self.body {
             Body::None => Bytes::new(),
             Body::Given(bytes) => bytes.clone(),
             Body::Slot => Bytes::from(format!("drainproof slot {slot}\n")),
-        };
+        }
+    }
+
+    /// The request of a slot, and the body that it carries.
+    pub(crate) fn build(&self, slot: u64, host: &HeaderValue) -> (Request<Full<Bytes>>, Bytes) {
+        let body = self.body(slot);
         let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
@@ -126,6 +165,28 @@ impl Template {
         }
         (request, body)
     }
+}
+
+impl Text {
+    fn of(method: &Method, path: &PathAndQuery, headers: &HeaderMap, names_host: bool) -> Self {
+        let mut this = Self::default();
+        this.first.extend_from_slice(format!("{method} {path} HTTP/1.1\r\n").as_bytes());
+        for (name, value) in headers {
+            let field = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat();
+            if name == HOST {
+                // RFC 9110 would have it first.
+                this.first.extend_from_slice(if names_host { &[] } else { &field });
+            } else if *name != names::SLOT {
+                this.fields.extend_from_slice(&field);
+            }
+        }
+        this.fields.extend_from_slice(format!("{}: ", headers::SLOT).as_bytes());
+        this
+    }
+}
+
+fn decimal(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Host and port as they stand in the target's URL.

@@ -57,6 +57,8 @@ pub(crate) struct Worker {
     pub(crate) loops: Cell<usize>,
     pub(crate) connections: Cell<u32>,
     pub(crate) in_flight: Cell<usize>,
+    /// What is read is read to here, and understood at once.
+    pub(crate) room: RefCell<Box<[u8]>>,
     /// A failure waits in the sink.
     pub(crate) urgent: Notify,
     /// Nothing is in flight any more.
@@ -297,7 +299,7 @@ fn unsent(mut record: Record) -> Record {
 
 /// Keeps the connection for a later slot, or sees it off. The slot's record is already out.
 async fn settle(lane: &Lane, left: Left) {
-    let Left { mut connection, seat, reusable } = left;
+    let Left { connection, seat, reusable } = left;
     if !lane.keeps_connections() {
         drop(seat);
         connection.let_peer_close(lane.plan.one_way).await;
@@ -306,14 +308,14 @@ async fn settle(lane: &Lane, left: Left) {
     if !reusable {
         return;
     }
-    if connection.sender.is_ready() {
+    if connection.is_sent() {
         seat.keep(connection);
         return;
     }
-    // hyper may still have the end of the request to write, if the answer overtook it.
-    match timeout(lane.patience(), connection.sender.ready()).await {
-        Ok(Ok(())) => seat.keep(connection),
-        Ok(Err(_closed_by_peer)) => lane.count_idle_close(),
+    // The answer overtook the end of the request.
+    match timeout(lane.patience(), connection.send_rest()).await {
+        Ok(true) => seat.keep(connection),
+        Ok(false) => lane.count_idle_close(),
         Err(_stuck) => {}
     }
 }

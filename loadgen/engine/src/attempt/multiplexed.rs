@@ -13,6 +13,7 @@ use super::answer::BodyEcho;
 use crate::classify::{Ending, Seen};
 use crate::connection::Destination;
 use crate::frames::StreamNotes;
+use crate::http1::head::Head;
 use crate::lane::SharedSeat;
 use crate::multiplexed::Multiplexed;
 use crate::worker::Worker;
@@ -183,15 +184,14 @@ impl Attempt {
             upload.send_data(sent.clone(), true)?;
         }
         let (head, mut body) = response.await?.into_parts();
-        self.note_head(&head, worker);
+        let said = self.note_head(&Head::of(&head), worker);
         let mut echo = BodyEcho::of(&sent);
         while let Some(data) = body.data().await {
             let data = data?;
             body.flow_control().release_capacity(data.len())?;
-            echo.add(&data);
-            self.update(|record| record.bytes_in = echo.bytes_in());
+            self.note_data(&mut echo, &data);
         }
         body.trailers().await?;
-        Ok(Ending::Answered(self.judge_answer(&head, &echo)))
+        Ok(Ending::Answered(self.judge_answer(said, &echo)))
     }
 }

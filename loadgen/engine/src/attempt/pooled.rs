@@ -1,13 +1,18 @@
 //! Lane `pooled`: an ordinary client does the work, and tells what it chooses to.
 
+use std::{error, io};
+
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Body as _;
 use nix::errno::Errno;
 use reqwest::{Body, Request, Url};
+use trial::record::Class;
 
 use super::Attempt;
-use super::answer::is_unparsable;
+use super::answer::BodyEcho;
 use crate::classify::{Ending, Seen};
+use crate::http1::head::Head;
 use crate::pooled::{ORIGIN, Pooled, chain, errno, is_rejected};
 use crate::worker::Worker;
 
@@ -41,6 +46,27 @@ impl Attempt {
         }
     }
 
+    /// Reads the answer to its end and judges it.
+    async fn receive(
+        &self,
+        response: http::Response<Body>,
+        sent: &Bytes,
+        worker: &Worker,
+    ) -> Result<Class, reqwest::Error> {
+        let (parts, mut body) = response.into_parts();
+        let head = Head::of(&parts);
+        // The client knows of answers that have no body at all (HEAD, 204, 304): these are over at once.
+        let until_close = !body.is_end_stream() && !head.says_its_end();
+        let said = self.note_head(&head, worker);
+        self.note_framing(&head, until_close);
+        let mut echo = BodyEcho::of(sent);
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame?.into_data() else { continue };
+            self.note_data(&mut echo, &data);
+        }
+        Ok(self.judge_answer(said, &echo))
+    }
+
     fn failed(&self, mut seen: Seen, error: &reqwest::Error) -> Ending {
         seen.read_errno = errno(error).unwrap_or(0);
         seen.eof = seen.read_errno == 0;
@@ -59,4 +85,12 @@ fn translate(request: &http::Request<Full<Bytes>>, sent: &Bytes) -> Option<Reque
         *translated.body_mut() = Some(Body::from(sent.clone()));
     }
     Some(translated)
+}
+
+/// True if the bytes were no HTTP: a bad head, or a bad chunk of the body.
+fn is_unparsable(failure: &hyper::Error) -> bool {
+    let cause = error::Error::source(failure).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let bad_chunk =
+        cause.is_some_and(|io| matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
+    failure.is_parse() || bad_chunk
 }
