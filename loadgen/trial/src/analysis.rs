@@ -136,10 +136,10 @@ impl<'a> Analysis<'a> {
         let evidence: Vec<Evidence> = self.arms.iter().map(Arm::evidence).collect();
         let mut arms: Vec<report::Arm> = self.arms.iter().map(Arm::report).collect();
         let controls = arms.iter().zip(&evidence).filter(|(arm, _)| arm.role == Role::Control);
-        let late = verdict::LateElsewhere::of(controls);
+        let usual = verdict::Usual::of(controls);
         let mut judged = Vec::with_capacity(arms.len());
         for ((arm, planned), evidence) in arms.iter_mut().zip(&plan.arms).zip(&evidence) {
-            let judgement = verdict::judge_arm(arm, planned, evidence, plan, &late);
+            let judgement = verdict::judge_arm(arm, planned, evidence, plan, &usual);
             (arm.verdict, arm.reasons) = (judgement.verdict, judgement.reasons.clone());
             judged.push(judgement);
         }

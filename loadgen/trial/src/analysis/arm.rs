@@ -16,7 +16,7 @@ use crate::record::Record;
 use crate::recording::Header;
 use crate::report::{self, Requests};
 use crate::settings::Disruption;
-use crate::verdict::{Completed, Evidence};
+use crate::verdict::{Completed, Evidence, Kind};
 
 mod part;
 
@@ -346,6 +346,9 @@ impl<'a> Arm<'a> {
             lane.failed_after += u64::from(!late && !before);
             lane.late_counted += u64::from(late && in_lag);
             lane.late_after += u64::from(late && in_lag && !before);
+            if !late {
+                *lane.failed_by_kind.entry(Kind::of(record.class)).or_default() += 1;
+            }
         }
     }
 

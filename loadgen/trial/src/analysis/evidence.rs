@@ -29,6 +29,8 @@ impl Arm<'_> {
         evidence.silent_lanes = silent.map(|lane| lane.name().to_owned()).collect();
         evidence.late_by_lane =
             self.lanes.iter().map(|lane| (lane.name().to_owned(), lane.late_counted)).collect();
+        evidence.failed_by_lane =
+            self.lanes.iter().map(|lane| (lane.name().to_owned(), lane.failed_by_kind.clone())).collect();
         evidence.overflowed_in_lanes =
             self.lanes.iter().filter_map(|lane| lane.summary).map(|sum| sum.overflowed).sum();
         evidence.interrupted_requests = self.requests().interrupted - evidence.client_faults;

@@ -143,8 +143,65 @@ fn failures_before_the_disruption_alone_prove_nothing_about_it() {
 fn a_failing_control_makes_the_run_inconclusive_but_never_hides_a_failing_trial() {
     let roles = [("trial", Role::Trial), ("control", Role::Control)];
     judged(&arms(&roles, &[1]).report(), Verdict::Inconclusive, "the control arm control did not hold: 1 of");
-    judged(&arms(&roles, &[0, 1]).report(), Verdict::Fail, "arm trial: 1 of");
+    let other = background((1, Class::WaitReset), (1, Class::ConnectRefused)).report();
+    judged(&other, Verdict::Fail, "arm trial: 1 of");
+    judged(&other, Verdict::Fail, "the control arm control did not hold: 1 of");
     assert_eq!(arms(&roles, &[1]).report().arms[1].verdict, Verdict::Fail);
+}
+
+/// A control and a trial arm, each with so many failed requests of a class in lane `new`, one every 100 ms.
+fn background(trial: (u64, Class), control: (u64, Class)) -> Recording {
+    let mut recording = Recording::empty(vec![arm("control", Role::Control), arm("trial", Role::Trial)]);
+    for (number, (failed, class)) in [control, trial].into_iter().enumerate() {
+        recording = if number > 0 { recording.next_arm() } else { recording }.scene(&Stop::default());
+        for index in 0..failed {
+            recording = recording.failed(NEW, 1, 3_500 + 100 * index, 1, 1, class);
+        }
+    }
+    recording
+}
+
+#[test]
+fn errors_that_the_control_arm_shows_about_as_often_are_inconclusive() {
+    for (trial, control) in [(6, 6), (9, 4), (1, 1)] {
+        let report = background((trial, Class::Http5xx), (control, Class::Http5xx)).report();
+        judged(&report, Verdict::Inconclusive, "fails such requests about as often");
+        judged(&report, Verdict::Inconclusive, "the control arm control did not hold");
+        assert_eq!(report.arms[1].verdict, Verdict::Inconclusive);
+    }
+    // A cut shows while writing or while waiting as it happens.
+    let cut = background((2, Class::WriteReset), (2, Class::WaitReset)).report();
+    judged(
+        &cut,
+        Verdict::Inconclusive,
+        "arm trial: 2 of 377 requests failed: 2 write-reset; the control arm",
+    );
+}
+
+#[test]
+fn errors_clearly_beyond_the_control_arms_are_a_fail() {
+    let more = background((30, Class::Http5xx), (2, Class::Http5xx)).report();
+    judged(&more, Verdict::Fail, "arm trial: 30 of 405 requests failed: 30 http-5xx");
+    // Of another kind, or in another lane, one is enough.
+    let other = background((1, Class::ConnectRefused), (6, Class::Http5xx)).report();
+    judged(&other, Verdict::Fail, "arm trial: 1 of 376 requests failed: 1 connect-refused");
+    let lane = background((6, Class::Http5xx), (6, Class::Http5xx))
+        .failed(REUSED, 0, 4_100, 1, 3, Class::Http5xx)
+        .report();
+    judged(
+        &lane,
+        Verdict::Fail,
+        "arm trial: 7 of 382 requests failed: 7 http-5xx (6 would have without a disruption, going by the control arm)",
+    );
+    // What is accepted beside what fails anyway stays accepted.
+    let mut accepted =
+        background((6, Class::Http5xx), (6, Class::Http5xx)).failed(REUSED, 0, 4_100, 1, 3, Class::Http5xx);
+    accepted.header.plan.expect.failed = Allowed::AtMost(1);
+    judged(
+        &accepted.report(),
+        Verdict::Inconclusive,
+        "7 of 382 requests failed (1 accepted): 7 http-5xx; the control",
+    );
 }
 
 #[test]
