@@ -88,6 +88,7 @@ pub(crate) fn arm(name: &str, role: Role, verdict: Verdict, lanes: Vec<Lane>) ->
         local: json!({"propagation": "kube-proxy", "nodes": 2, "kubelet": "1.34"}),
         verdict,
         reasons: vec![],
+        doubts: vec![],
         load_started_ns: Some(S),
         load_duration_ns: Some(20 * S),
         first_disruption_ns: Some(4 * S),

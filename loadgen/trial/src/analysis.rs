@@ -141,6 +141,7 @@ impl<'a> Analysis<'a> {
         for ((arm, planned), evidence) in arms.iter_mut().zip(&plan.arms).zip(&evidence) {
             let judgement = verdict::judge_arm(arm, planned, evidence, plan, &usual);
             (arm.verdict, arm.reasons) = (judgement.verdict, judgement.reasons.clone());
+            arm.doubts.clone_from(&judgement.doubts);
             judged.push(judgement);
         }
         let (verdict, reasons) = verdict::judge_run(plan, &judged, &self.complaints);

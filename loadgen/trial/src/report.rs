@@ -12,7 +12,7 @@ mod lanes;
 pub use lanes::{LagQuantiles, Lane, LaneTerminations, Outage, Quantiles, Requests};
 
 /// Major and minor of the schema: a reader of 1.x reads every 1.y.
-pub const SCHEMA_VERSION: &str = "1.2";
+pub const SCHEMA_VERSION: &str = "1.3";
 
 /// The verdict on a run or an arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +110,9 @@ pub struct Arm {
     pub local: serde_json::Value,
     pub verdict: Verdict,
     pub reasons: Vec<String>,
+    /// Why it may have missed something, whatever the verdict: a failed arm's are among its reasons as well. Since 1.3.
+    #[serde(default)]
+    pub doubts: Vec<String>,
     pub load_started_ns: Option<u64>,
     pub load_duration_ns: Option<u64>,
     /// When the disruption began: announced, or seen by the first delete.

@@ -95,6 +95,8 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// One sentence each, the most important first.
     pub reasons: Vec<String>,
+    /// Why the measurement may have missed something, also where that does not decide.
+    pub doubts: Vec<String>,
     /// The recording of the arm is not whole: then the run cannot pass, even where another arm's pass would do.
     pub broken: bool,
     /// What it is founded on.
@@ -160,18 +162,19 @@ pub fn judge_arm(
 ) -> Judgement {
     let doubts = doubts(arm, planned, evidence, plan);
     let broken = doubts.iter().any(|doubt| doubt.broken);
-    let (verdict, reasons) = if planned.role == Role::NegativeControl {
-        judge_negative(arm, evidence, doubts)
+    let (verdict, reasons, doubts) = if planned.role == Role::NegativeControl {
+        let (verdict, reasons) = judge_negative(arm, evidence, &doubts);
+        (verdict, reasons, doubts.into_iter().map(|doubt| doubt.text).collect())
     } else {
         let nothing = Usual::default();
         let usual = if planned.role == Role::Trial { usual } else { &nothing };
         judge_trial(arm, planned, evidence, plan, usual, doubts)
     };
-    Judgement { verdict, reasons, broken, tally: Tally::of(arm) }
+    Judgement { verdict, reasons, doubts, broken, tally: Tally::of(arm) }
 }
 
 /// An arm whose server does everything wrong must show failures, or the measurement is blind.
-fn judge_negative(arm: &Arm, evidence: &Evidence, doubts: Vec<Doubt>) -> (Verdict, Vec<String>) {
+fn judge_negative(arm: &Arm, evidence: &Evidence, doubts: &[Doubt]) -> (Verdict, Vec<String>) {
     let after = arm.requests.failed.saturating_sub(evidence.failed_before);
     let broken: Vec<_> = doubts.iter().filter(|doubt| doubt.broken).map(|doubt| doubt.text.clone()).collect();
     // Cut short, it may not have come to its failures.
@@ -187,7 +190,7 @@ fn judge_negative(arm: &Arm, evidence: &Evidence, doubts: Vec<Doubt>) -> (Verdic
         };
         return (
             Verdict::Inconclusive,
-            std::iter::once(what).chain(doubts.into_iter().map(|doubt| doubt.text)).collect(),
+            std::iter::once(what).chain(doubts.iter().map(|doubt| doubt.text.clone())).collect(),
         );
     }
     let seen = format!("failed {}, as it must", counted(after, "request"));
@@ -195,6 +198,7 @@ fn judge_negative(arm: &Arm, evidence: &Evidence, doubts: Vec<Doubt>) -> (Verdic
     if broken.is_empty() { (Verdict::Pass, vec![seen]) } else { (Verdict::Inconclusive, broken) }
 }
 
+/// The verdict, its reasons, and among these the doubts.
 fn judge_trial(
     arm: &Arm,
     planned: &plan::Arm,
@@ -202,7 +206,7 @@ fn judge_trial(
     plan: &Plan,
     usual: &Usual,
     doubts: Vec<Doubt>,
-) -> (Verdict, Vec<String>) {
+) -> (Verdict, Vec<String>, Vec<String>) {
     let Beyond { mut faults, excused } = beyond_expectation(arm, evidence, plan, usual);
     let (before, all) = counted_before(evidence, arm);
     let none_after = planned.disruption != Disruption::None && before == all;
@@ -241,8 +245,8 @@ fn judge_trial(
         }
     };
     reasons.extend(faults);
-    reasons.extend(doubts);
-    (verdict, reasons)
+    reasons.extend(doubts.iter().cloned());
+    (verdict, reasons, doubts)
 }
 
 /// What counts against the service, before the disruption and altogether.

@@ -302,6 +302,11 @@ fn a_base_or_a_control_that_proves_nothing_is_no_base() {
     says(&compare(&base, &whole), Outcome::NotComparable, &format!("in the base, {doubt}"));
     // In the new report it is no excuse for failing, nor for saying that all is well.
     says(&compare(&whole, &base), Outcome::NotComparable, &format!("but {doubt}"));
+    // Nor is one that failed, and may have missed more than it saw.
+    let mut doubted = report(&[Fate::Cut; 8]);
+    doubted.arms[1].doubts = vec!["lane new stalled for 900 ms".into()];
+    let doubt = "in the base, arm web #2 may have missed failures: lane new stalled for 900 ms";
+    says(&compare(&doubted, &report(&[Fate::Cut; 8])), Outcome::NotComparable, doubt);
     let mut failing = report(&[Fate::Cut; 8]);
     failing.arms[2].requests.unsent = 4;
     says(&compare(&whole, &failing), Outcome::Worse, "lane reused: worse");

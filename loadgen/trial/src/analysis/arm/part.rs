@@ -31,6 +31,7 @@ impl Arm<'_> {
             },
             verdict: report::Verdict::Inconclusive,
             reasons: vec![],
+            doubts: vec![],
             load_started_ns: self.load_started,
             load_duration_ns: self
                 .load_ended

@@ -43,6 +43,30 @@ fn a_failure_of_the_service_fails_even_where_slots_were_unsent_and_the_recording
     assert_eq!(report.exit_code, 3);
     assert!(report.reasons[0].contains("failed") && report.reasons[1].starts_with("the first was request"));
     judged(&report, Verdict::Fail, "never sent");
+    // Apart from what it failed for, so that nobody takes what it does not show for whole.
+    assert_eq!(
+        report.arms[0].doubts,
+        [
+            "the recording ends early: the run was killed or is not over".to_owned(),
+            "1 of 376 slots were never sent".to_owned()
+        ]
+    );
+    assert_eq!(clean().arm_report().doubts, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_doubtful_of_an_arm_is_told_whether_or_not_it_decides() {
+    let roles = [("trial", Role::Trial), ("dies", Role::NegativeControl)];
+    let unsent = |record: &mut Record| record.flags.set(Flags::UNSENT);
+    let mut recording = arms(&roles, &[0, 1]);
+    let mut slot = Record::due(9_999, crate::analysis::testing::ms(4_000), NEW);
+    unsent(&mut slot);
+    for arm in [0, 1] {
+        recording.records.get_mut(&arm).unwrap().push(slot);
+    }
+    let report = recording.report();
+    let doubts: Vec<_> = report.arms.iter().map(|arm| (arm.verdict, arm.doubts.len())).collect();
+    assert_eq!(doubts, [(Verdict::Fail, 1), (Verdict::Pass, 1)]);
 }
 
 #[test]
