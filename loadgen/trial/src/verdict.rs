@@ -236,7 +236,7 @@ fn judge_trial(
         (false, _) => Verdict::Fail,
         (true, false) => Verdict::Inconclusive,
         (true, true) => {
-            reasons.push(bounded(arm, evidence, plan));
+            reasons.push(bounded(arm, evidence, plan, usual));
             if planned.role == Role::Trial && !plan.expect.timeline.is_empty() {
                 let expected = counted(plan.expect.timeline.len() as u64, "expected interval");
                 reasons.push(format!("{expected} held on every terminated pod"));
@@ -324,10 +324,13 @@ fn allowed(allowed: Allowed) -> String {
 }
 
 /// Rule 4: what a pass says.
-fn bounded(arm: &Arm, evidence: &Evidence, plan: &Plan) -> String {
+fn bounded(arm: &Arm, evidence: &Evidence, plan: &Plan, usual: &Usual) -> String {
     let (requests, terminations) = (arm.requests, arm.terminations);
     let accepted = if requests.failed > 0 { ", as accepted" } else { "" };
-    let late = if requests.late > 0 { format!(", {} late", count(requests.late)) } else { String::new() };
+    let late = match requests.late {
+        0 => String::new(),
+        late => format!(", {} late{}", count(late), beside(usual.late(arm, evidence), "have been")),
+    };
     let over = match terminations.total {
         0 if arm.settings.is_null() => String::new(),
         0 => "; no pod was terminated".to_owned(),
