@@ -150,6 +150,7 @@ impl<'a> Analysis<'a> {
             let named = |text| if several { format!("arm {}: {text}", arm.plan.name) } else { text };
             self.caveats.extend(arm.caveats().map(named));
         }
+        self.caveats.extend(arms.iter().filter_map(unshown));
         let complete = evidence.iter().all(|evidence| evidence.completed.is_some());
         Report {
             schema_version: report::SCHEMA_VERSION.to_owned(),
@@ -163,6 +164,18 @@ impl<'a> Analysis<'a> {
             advice: advice::advice(&self.arms),
         }
     }
+}
+
+/// A negative control shows of each lane by itself that failures would be seen in it.
+fn unshown(arm: &report::Arm) -> Option<String> {
+    let holds = arm.role == Role::NegativeControl && arm.verdict == report::Verdict::Pass;
+    verdict::blind_lanes(arm).filter(|_| holds).map(|lanes| {
+        format!(
+            "arm {} failed no request in {lanes}: that failures would be seen there is not shown, and that other arms have \
+             none there is worth less",
+            arm.name
+        )
+    })
 }
 
 /// The code that a run told to stop by a signal ends with.

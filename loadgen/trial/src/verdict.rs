@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::analysis::text::{count, counted, duration};
 use crate::plan::{self, Plan, Role};
-use crate::report::{Arm, Verdict};
+use crate::report::{Arm, Lane, Verdict};
 use crate::settings::{Allowed, Disruption};
 use crate::statistics::{rate_upper_95, real};
 
@@ -193,9 +193,21 @@ fn judge_negative(arm: &Arm, evidence: &Evidence, doubts: &[Doubt]) -> (Verdict,
             std::iter::once(what).chain(doubts.iter().map(|doubt| doubt.text.clone())).collect(),
         );
     }
-    let seen = format!("failed {}, as it must", counted(after, "request"));
+    let but = blind_lanes(arm).map_or_else(String::new, |lanes| format!(", but none in {lanes}"));
+    let seen = format!("failed {}, as it must{but}", counted(after, "request"));
     // It was seen to fail; what else may have been missed does not matter, unless the recording itself is broken.
     if broken.is_empty() { (Verdict::Pass, vec![seen]) } else { (Verdict::Inconclusive, broken) }
+}
+
+/// Which lanes of a negative control failed no request since its disruption began: in them failures may go unseen.
+/// `lane post`, `lanes slow, post`.
+pub(crate) fn blind_lanes(arm: &Arm) -> Option<String> {
+    let is_blind = |lane: &&Lane| {
+        lane.requests.sent > 0 && lane.terminations.is_some_and(|hurt| hurt.failed_requests == 0)
+    };
+    let names: Vec<&str> = arm.lanes.iter().filter(is_blind).map(|lane| lane.name.as_str()).collect();
+    let lanes = if names.len() == 1 { "lane" } else { "lanes" };
+    (!names.is_empty()).then(|| format!("{lanes} {}", names.join(", ")))
 }
 
 /// The verdict, its reasons, and among these the doubts.

@@ -1,6 +1,6 @@
 //! The order of the verdict.
 
-use crate::analysis::testing::{NEW, REUSED, Recording, Stop, arm};
+use crate::analysis::testing::{NEW, REUSED, Recording, SLOW, Stop, arm};
 use crate::event::Event;
 use crate::plan::Role;
 use crate::record::{Class, Flags, Record};
@@ -238,8 +238,21 @@ fn a_negative_control_must_fail() {
     judged(&report, Verdict::Pass, "arm trial: 0 of 375 requests failed");
     assert_eq!(
         (report.arms[1].verdict, report.arms[1].reasons.as_slice()),
-        (Verdict::Pass, &["failed 1 request, as it must".to_owned()][..])
+        (Verdict::Pass, &["failed 1 request, as it must, but none in lanes reused, slow".to_owned()][..])
     );
+    let said =
+        "arm dies failed no request in lanes reused, slow: that failures would be seen there is not shown";
+    assert!(report.run.caveats.iter().any(|caveat| caveat.starts_with(said)), "{:?}", report.run.caveats);
+    let seen = Recording::empty(roles.map(|(name, role)| arm(name, role)).to_vec())
+        .scene(&Stop::default())
+        .next_arm()
+        .scene(&Stop::default())
+        .failed(NEW, 0, 4_100, 1, 1, Class::ConnectRefused)
+        .failed(REUSED, 0, 4_998, 1, 7, Class::WaitReset)
+        .failed(SLOW, 0, 4_100, 300, 7, Class::WaitReset)
+        .report();
+    assert_eq!(seen.arms[1].reasons, ["failed 3 requests, as it must"]);
+    assert!(seen.run.caveats.is_empty(), "{:?}", seen.run.caveats);
     judged(&arms(&roles, &[]).report(), Verdict::Inconclusive, "the negative control failed no request");
     judged(&arms(&roles, &[0]).report(), Verdict::Fail, "arm trial: 1 of 376");
 }
