@@ -97,6 +97,7 @@ pub(crate) fn arm(name: &str, role: Role, verdict: Verdict, lanes: Vec<Lane>) ->
         failures_by_class: BTreeMap::new(),
         failures_by_pod_phase: BTreeMap::new(),
         failures_by_routing: BTreeMap::new(),
+        failures_by_cause: BTreeMap::new(),
         failures_before_disruption: 0,
         failures: vec![],
         terminations: Terminations::default(),

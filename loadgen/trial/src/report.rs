@@ -122,6 +122,9 @@ pub struct Arm {
     pub failures_by_class: BTreeMap<String, u64>,
     pub failures_by_pod_phase: BTreeMap<String, u64>,
     pub failures_by_routing: BTreeMap<String, u64>,
+    /// Of failed and late ones, all of them. Since 1.3.
+    #[serde(default)]
+    pub failures_by_cause: BTreeMap<String, u64>,
     /// Failures before the first disruption: not the disruption's work.
     pub failures_before_disruption: u64,
     /// The first 100, failed and late.

@@ -54,6 +54,49 @@ pub enum Cause {
 impl Cause {
     /// What happened, completing "because …".
     #[must_use]
+    /// Every one.
+    pub const ALL: [Self; 16] = [
+        Self::ListenerClosedEarly,
+        Self::NoEndpoint,
+        Self::AddressGone,
+        Self::AcceptQueueDropped,
+        Self::IdleCloseRace,
+        Self::PinnedKeepAlive,
+        Self::DrainTooShort,
+        Self::GraceUsedUp,
+        Self::StopIgnored,
+        Self::ReadyTooEarly,
+        Self::ErrorsWhileStopping,
+        Self::LateColdPod,
+        Self::Backlog,
+        Self::Crashed,
+        Self::ServiceError,
+        Self::Unexplained,
+    ];
+
+    /// The name in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ListenerClosedEarly => "listener-closed-early",
+            Self::NoEndpoint => "no-endpoint",
+            Self::AddressGone => "address-gone",
+            Self::AcceptQueueDropped => "accept-queue-dropped",
+            Self::IdleCloseRace => "idle-close-race",
+            Self::PinnedKeepAlive => "pinned-keep-alive",
+            Self::DrainTooShort => "drain-too-short",
+            Self::GraceUsedUp => "grace-used-up",
+            Self::StopIgnored => "stop-ignored",
+            Self::ReadyTooEarly => "ready-too-early",
+            Self::ErrorsWhileStopping => "errors-while-stopping",
+            Self::LateColdPod => "late-cold-pod",
+            Self::Backlog => "backlog",
+            Self::Crashed => "crashed",
+            Self::ServiceError => "service-error",
+            Self::Unexplained => "unexplained",
+        }
+    }
+
     pub const fn text(self) -> &'static str {
         match self {
             Self::ListenerClosedEarly => {

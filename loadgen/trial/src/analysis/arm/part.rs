@@ -43,6 +43,11 @@ impl Arm<'_> {
             failures_by_class: self.by_class.clone(),
             failures_by_pod_phase: self.by_phase.clone(),
             failures_by_routing: self.by_routing.clone(),
+            failures_by_cause: self
+                .causes
+                .iter()
+                .map(|(cause, number)| (cause.as_str().to_owned(), *number))
+                .collect(),
             failures_before_disruption: self.evidence.failed_before + self.evidence.late_before,
             failures: self.first.values().map(|record| self.failure(record)).collect(),
             terminations: self.terminations(),
