@@ -281,7 +281,10 @@ impl<'a> Arm<'a> {
         let whose = found.id;
         let timing = self.timing(record, seen);
         let counts = !late || timing.in_lag;
-        let hurt = whose.map_or(found.candidates, |id| vec![id]);
+        let hurt = match whose {
+            Some(id) => vec![id],
+            None => found.candidates.into_iter().map(|(id, _)| id).collect(),
+        };
         for id in hurt {
             let terminating = self.pods.get(&id).is_some_and(|pod| {
                 pod.deleted_at().is_some_and(|from| from <= seen) && pod.is_there(record.intended.as_nanos())

@@ -18,7 +18,9 @@ pub(super) struct Attribution<'a> {
     /// Its number.
     pub(super) id: Option<PodId>,
     /// Where the pod is not known: those whose state fits.
-    pub(super) candidates: Vec<PodId>,
+    pub(super) candidates: Vec<(PodId, &'a PodFacts)>,
+    /// Whichever of the candidates it was, its state explains the failure.
+    pub(super) by_any: bool,
     /// Refused, not answered, or answered late, when no slice named a pod that takes connections: by the rules themselves,
     /// or by a pod that they still named.
     pub(super) nowhere_to_go: bool,
@@ -91,23 +93,29 @@ pub(super) fn attribute<'a>(
     let rejected = met_no_endpoint(record);
     let known = record.pod.known().filter(|id| !rejected && pods.contains_key(id));
     let candidates = if known.is_some() { vec![] } else { candidates(pods, record, moment) };
+    let at_fault = |of: fn(&Record, PodPhase) -> bool| {
+        !candidates.is_empty() && candidates.iter().all(|(_, pod)| of(record, pod.phase(moment)))
+    };
     let late_to_connect = record.class == Class::None && waited_to_connect(record);
     let nowhere_to_go = (late_to_connect || (known.is_none() && is_rejection(record.class)))
         && no_slice_names_any(pods, moment);
+    let by_a_pod = !rejected && !nowhere_to_go;
     // Where only one pod can have done it, it did.
     let only = match candidates[..] {
-        [only] if !rejected && !nowhere_to_go && shows_its_pod(record, pods.get(&only), moment) => Some(only),
+        [(only, _)] if by_a_pod && at_fault(shows_its_pod) => Some(only),
         _ => None,
     };
+    let by_any = by_a_pod && (at_fault(shows_its_pod) || at_fault(fits_its_pod));
     let id = known.or(only);
     let pod = id.and_then(|id| pods.get(&id));
     let Some(facts) = pod else {
         let routing = if rejected { Routing::Removed } else { Routing::Unknown };
-        let phase = common_phase(candidates.iter().filter_map(|id| pods.get(id)), moment);
+        let phase = common_phase(candidates.iter().map(|(_, pod)| *pod), moment);
         return Attribution {
             pod,
             id,
             candidates,
+            by_any,
             nowhere_to_go,
             phase,
             routing,
@@ -127,18 +135,22 @@ pub(super) fn attribute<'a>(
         .map(|(name, at)| (name, moment.wrapping_sub(at).cast_signed()));
     let routing = routing(facts, node, record, began);
     let (candidates, phase) = (vec![], facts.phase(moment));
-    Attribution { pod, id, candidates, nowhere_to_go, phase, routing, seen, moment, nearest }
+    Attribution { pod, id, candidates, by_any: false, nowhere_to_go, phase, routing, seen, moment, nearest }
 }
 
 /// Pods that may have failed a request of which nobody knows where it went: those that were terminating; of these,
 /// where a connection was not even made, those that no longer took any.
-fn candidates(pods: &BTreeMap<PodId, PodFacts>, record: &Record, moment: u64) -> Vec<PodId> {
-    let terminating = || pods.iter().filter(|(_, pod)| pod.is_terminating(moment));
-    let took_none: Vec<PodId> = terminating()
+fn candidates<'a>(
+    pods: &'a BTreeMap<PodId, PodFacts>,
+    record: &Record,
+    moment: u64,
+) -> Vec<(PodId, &'a PodFacts)> {
+    let terminating =
+        || pods.iter().filter(|(_, pod)| pod.is_terminating(moment)).map(|(id, pod)| (*id, pod));
+    let took_none: Vec<_> = terminating()
         .filter(|(_, pod)| is_no_connection(record.class) && takes_no_connection(pod.phase(moment)))
-        .map(|(id, _)| *id)
         .collect();
-    if took_none.is_empty() { terminating().map(|(id, _)| *id).collect() } else { took_none }
+    if took_none.is_empty() { terminating().collect() } else { took_none }
 }
 
 /// True if the rules named no endpoint when the connection was tried, and what became of the request is no pod's doing:
@@ -176,10 +188,14 @@ const fn takes_no_connection(phase: PodPhase) -> bool {
     matches!(phase, PodPhase::ListenerClosed | PodPhase::Exited | PodPhase::IpGone)
 }
 
-/// True for a failure that says by itself that a pod in this state was behind it.
-fn shows_its_pod(record: &Record, pod: Option<&PodFacts>, moment: u64) -> bool {
-    let phase = pod.map_or(PodPhase::Unknown, |pod| pod.phase(moment));
+/// True for a failure that says by itself that a pod in this phase was behind it.
+const fn shows_its_pod(record: &Record, phase: PodPhase) -> bool {
     (is_no_connection(record.class) || is_cut(record)) && takes_no_connection(phase)
+}
+
+/// True for a failure that a pod in this phase brings about, though another may have.
+const fn fits_its_pod(record: &Record, phase: PodPhase) -> bool {
+    is_cut(record) && (takes_no_connection(phase) || matches!(phase, PodPhase::Draining))
 }
 
 /// The phase that all share; unknown where they differ or there is none.

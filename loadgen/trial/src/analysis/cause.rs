@@ -52,8 +52,6 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// What happened, completing "because …".
-    #[must_use]
     /// Every one.
     pub const ALL: [Self; 16] = [
         Self::ListenerClosedEarly,
@@ -97,6 +95,8 @@ impl Cause {
         }
     }
 
+    /// What happened, completing "because …".
+    #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
             Self::ListenerClosedEarly => {
@@ -172,15 +172,31 @@ impl Cause {
         if met_no_endpoint(record) || found.nowhere_to_go {
             return Self::NoEndpoint;
         }
-        let Some(pod) = found.pod else {
-            return if record.class == Class::None { Self::Backlog } else { Self::Unexplained };
-        };
+        match found.pod {
+            Some(pod) => Self::on(pod, found.phase, record, found),
+            None => Self::on_any(record, found),
+        }
+    }
+
+    /// Which pod it met is not known: only what all agree on that it can have been.
+    fn on_any(record: &Record, found: &Attribution<'_>) -> Self {
+        let each = found.candidates.iter().filter(|_| found.by_any);
+        let mut causes = each.map(|(_, pod)| Self::on(pod, pod.phase(found.moment), record, found));
+        match causes.next() {
+            Some(cause) if causes.all(|other| other == cause) => cause,
+            _ if record.class == Class::None => Self::Backlog,
+            _ => Self::Unexplained,
+        }
+    }
+
+    /// What a pod in this phase did to it.
+    fn on(pod: &PodFacts, phase: PodPhase, record: &Record, found: &Attribution<'_>) -> Self {
         if pod.is_down_by_itself(found.moment, EXIT_NEAR_NS) {
             return Self::Crashed;
         }
-        let stopping = !matches!(found.phase, PodPhase::Starting | PodPhase::Serving | PodPhase::Unknown);
-        let new = found.phase == PodPhase::Starting
-            || (found.phase == PodPhase::Serving
+        let stopping = !matches!(phase, PodPhase::Starting | PodPhase::Serving | PodPhase::Unknown);
+        let new = phase == PodPhase::Starting
+            || (phase == PodPhase::Serving
                 && pod.ready.is_some_and(|ready| found.moment.saturating_sub(ready) < YOUNG_NS));
         match record.class {
             Class::None if new => Self::LateColdPod,
@@ -188,13 +204,13 @@ impl Cause {
             Class::ConnectRefused | Class::Http4xx | Class::Http5xx | Class::StatusUnexpected if new => {
                 Self::ReadyTooEarly
             }
-            Class::ConnectRefused if found.phase == PodPhase::IpGone => Self::AddressGone,
+            Class::ConnectRefused if phase == PodPhase::IpGone => Self::AddressGone,
             Class::ConnectRefused if stopping => Self::ListenerClosedEarly,
             Class::Http4xx | Class::Http5xx | Class::StatusUnexpected if stopping => {
                 Self::ErrorsWhileStopping
             }
             Class::ConnectTimeout | Class::ConnectUnreachable | Class::WaitTimeout | Class::BodyTimeout => {
-                Self::of_silence(found, pod)
+                Self::of_silence(found, pod, phase)
             }
             _ if is_cut(record) => Self::of_cut(record, found, pod, stopping),
             Class::Dns | Class::Tls => Self::Unexplained,
@@ -203,8 +219,8 @@ impl Cause {
     }
 
     /// Nothing came back.
-    fn of_silence(found: &Attribution<'_>, pod: &PodFacts) -> Self {
-        let gone = matches!(found.phase, PodPhase::IpGone | PodPhase::Exited);
+    fn of_silence(found: &Attribution<'_>, pod: &PodFacts, phase: PodPhase) -> Self {
+        let gone = matches!(phase, PodPhase::IpGone | PodPhase::Exited);
         // The address went away while the client waited.
         let went = pod.timeline.ip_gone_ns.is_some_and(|gone| (found.moment..=found.seen).contains(&gone));
         if gone || went { Self::AddressGone } else { Self::Backlog }

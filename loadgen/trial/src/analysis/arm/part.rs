@@ -76,11 +76,7 @@ impl Arm<'_> {
             connection: record.conn,
             nth: record.nth,
             pod: found.pod.map(|pod| pod.name.clone()),
-            candidates: found
-                .candidates
-                .iter()
-                .filter_map(|id| Some(self.pods.get(id)?.name.clone()))
-                .collect(),
+            candidates: found.candidates.iter().map(|(_, pod)| pod.name.clone()).collect(),
             pod_phase: phase,
             routing,
             nearest_edge: nearest.map(|(edge, _)| edge.to_owned()),
