@@ -102,11 +102,13 @@ impl<'a> Arm<'a> {
         let announced =
             at(|event| matches!(event, Event::DisruptionStarted { .. } | Event::RolloutStarted)).0.map(nanos);
         let mut pods = timeline::pods(events, load_ended);
+        let deleted = pods.values().filter_map(PodFacts::deleted_at).min();
+        let disrupted_at = announced.into_iter().chain(deleted).min();
         for pod in pods.values_mut() {
+            pod.is_newcomer = pod.ready.zip(disrupted_at).is_some_and(|(ready, began)| ready >= began);
             pod.hold(plan.workload.termination_grace_period_seconds);
             notes::complete(pod, plan.workload.termination_grace_period_seconds);
         }
-        let deleted = pods.values().filter_map(PodFacts::deleted_at).min();
         let mut arm = Self {
             plan,
             header,
@@ -115,7 +117,7 @@ impl<'a> Arm<'a> {
             load_ended,
             stalls,
             blind: events.iter().filter_map(|timed| blind(timed)).collect(),
-            disrupted_at: announced.into_iter().chain(deleted).min(),
+            disrupted_at,
             lanes: plan.load.lanes.iter().map(|lane| Lane::new(lane, &plan.load)).collect(),
             by_class: BTreeMap::new(),
             by_phase: BTreeMap::new(),

@@ -11,8 +11,10 @@ const EXIT_NEAR_NS: u64 = 20_000_000;
 const EXIT_VAGUE_NS: u64 = 1_200_000_000;
 /// A request that waited this long was being answered; a cut before that met it unread.
 const IN_FLIGHT_NS: u64 = 100_000_000;
-/// A pod that became Ready less than this ago is new.
+/// A pod that became Ready less than this ago is new, …
 const YOUNG_NS: u64 = 10_000_000_000;
+/// … one that was there before the disruption for so long only: runs begin soon after their pods are Ready.
+const YOUNG_AT_FIRST_NS: u64 = 1_000_000_000;
 
 /// What lies behind a failed or late request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,9 +197,10 @@ impl Cause {
             return Self::Crashed;
         }
         let stopping = !matches!(phase, PodPhase::Starting | PodPhase::Serving | PodPhase::Unknown);
+        let young = if pod.is_newcomer { YOUNG_NS } else { YOUNG_AT_FIRST_NS };
         let new = phase == PodPhase::Starting
             || (phase == PodPhase::Serving
-                && pod.ready.is_some_and(|ready| found.moment.saturating_sub(ready) < YOUNG_NS));
+                && pod.ready.is_some_and(|ready| found.moment.saturating_sub(ready) < young));
         match record.class {
             Class::None if new => Self::LateColdPod,
             Class::None => Self::Backlog,
