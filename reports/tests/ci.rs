@@ -63,6 +63,41 @@ fn what_could_not_be_told_is_an_error_and_never_a_pass() {
 }
 
 #[test]
+fn what_does_not_decide_the_run_fails_no_case() {
+    // `expect.arms: any`: one arm passes, another does not.
+    let mut report = samples::pass();
+    let mut failed = samples::fail().arms.remove(0);
+    failed.reasons = vec!["51 of 12,000 requests failed".to_owned()];
+    "other".clone_into(&mut failed.name);
+    report.arms.insert(1, failed);
+    let xml = junit(&report);
+    assert!(!xml.contains("<failure") && !xml.contains("<error"), "{xml}");
+    let said =
+        "<skipped message=\"not what decides the run&apos;s verdict: 42 failed and 0 late of 6,000 sent\"";
+    assert!(xml.contains(said), "{xml}");
+    // Nor where nobody can tell whether one passes; but that is an error.
+    report.verdict = Verdict::Inconclusive;
+    report.arms[0].verdict = Verdict::Inconclusive;
+    let xml = junit(&report);
+    assert!(!xml.contains("<failure") && xml.contains("<skipped") && xml.contains("<error"), "{xml}");
+    // Where all have to pass it decides.
+    report.verdict = Verdict::Fail;
+    assert_eq!(junit(&report).matches("<failure").count(), 3, "the run's, and both lanes'");
+}
+
+#[test]
+fn a_lane_without_failures_of_a_doubtful_arm_is_no_success() {
+    let mut report = samples::fail();
+    let requests = &mut report.arms[0].lanes[1].requests;
+    (requests.ok, requests.failed, requests.late) = (requests.sent, 0, 0);
+    let errors = |report: &Report| junit(report).matches("<error").count();
+    assert_eq!(errors(&report), 0, "it is whole");
+    report.arms[0].doubts = vec!["12 of 6,012 slots were never sent".to_owned()];
+    assert_eq!(errors(&report), 1);
+    assert!(junit(&report).contains("message=\"12 of 6,012 slots were never sent\""));
+}
+
+#[test]
 fn a_pass_has_neither_failures_nor_errors() {
     let xml = junit(&samples::pass());
     assert!(!xml.contains("<failure") && !xml.contains("<error"), "{xml}");
