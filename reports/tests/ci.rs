@@ -1,7 +1,7 @@
 //! What a pull request, a job and a browser are shown.
 
-use reports::{annotations, html, junit, markdown};
-use trial::report::{Report, Verdict};
+use reports::{TextOptions, annotations, html, junit, markdown, text};
+use trial::report::{Advice, Report, Verdict};
 
 use crate::samples;
 
@@ -31,6 +31,41 @@ pub(crate) fn hostile() -> Report {
 #[test]
 fn a_pull_request_is_shown_the_verdict_its_reasons_and_what_to_do() {
     insta::assert_snapshot!(markdown(&samples::fail()));
+}
+
+#[test]
+fn arms_with_long_names_are_numbered_and_each_is_advised_by_itself() {
+    let mut report = samples::fail();
+    let mut other = report.arms[0].clone();
+    let long = "workload.server.onSigterm=exit, workload.lifecycle.preStop.sleep.seconds=";
+    report.arms[0].name = format!("{long}0");
+    other.name = format!("{long}5");
+    report.arms.push(other);
+    let advise =
+        |arm: &str, text: &str| Advice { arm: Some(arm.to_owned()), text: text.to_owned(), patch: None };
+    let (first, second) = (report.arms[0].name.clone(), report.arms[1].name.clone());
+    report.advice = vec![advise(&first, "Sleep."), advise(&first, "Linger."), advise(&second, "Drain.")];
+    let page = markdown(&report);
+    assert!(page.contains("\n| arm 2 | FAIL |") && page.contains("\n**arm 2**\n"), "{page}");
+    assert!(page.contains(&format!("\n- arm 1: {long}0\n- arm 2: {long}5\n")), "{page}");
+    assert_eq!(page.matches(long).count(), 2, "each is told once");
+    assert!(
+        page.contains("**What to do:** arm 1: Sleep.\n") && page.contains("**What to do:** arm 2: Drain.\n")
+    );
+    assert!(!page.contains("Linger.") && page.contains("\n… and 1 more in report.json\n"), "{page}");
+    let page = text(&report, &TextOptions::default());
+    assert!(
+        page.contains("  → arm 1: Sleep.\n  → arm 2: Drain.\n    … and 1 more: see report.json"),
+        "{page}"
+    );
+    // Short names stand for themselves.
+    for (arm, name) in report.arms.iter_mut().zip(["exit", "drain"]) {
+        name.clone_into(&mut arm.name);
+    }
+    report.advice = vec![advise("exit", "Sleep.")];
+    let page = markdown(&report);
+    assert!(page.contains("| exit | FAIL |") && page.contains("**What to do:** arm exit: Sleep."), "{page}");
+    assert!(!page.contains("- arm 1"), "{page}");
 }
 
 #[test]

@@ -166,6 +166,7 @@ pub(crate) fn fail() -> Report {
         vec![trial],
     );
     report.advice = vec![Advice {
+        arm: None,
         text: "Add a preStop sleep of at least 2 s: endpoints took up to 1.012 s to be removed.".to_owned(),
         patch: Some(
             "spec:\n  template:\n    spec:\n      containers:\n        - name: web\n          lifecycle: {preStop: {sleep: {seconds: 2}}}\n"

@@ -350,6 +350,9 @@ pub struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "named as in the schema")]
 pub struct Advice {
+    /// The trial arm, or the first of its repeats, whose failures it is about; null where there is only one. Since 1.3.
+    #[serde(default)]
+    pub arm: Option<String>,
     pub text: String,
     pub patch: Option<String>,
 }
