@@ -6,6 +6,8 @@ use crate::event::Event;
 use crate::record::{Class, Flags, Record};
 use crate::report::LaneTerminations;
 
+mod fits;
+
 /// What one rollout of a recording has to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
