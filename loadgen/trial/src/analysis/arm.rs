@@ -212,7 +212,7 @@ impl<'a> Arm<'a> {
     pub(super) fn survey(&mut self, record: &Record) {
         // Behind an address of somebody else's, what a connection reached is not what a node's rules named.
         if !self.is_elsewhere() {
-            self.reach.add(record, &self.pods);
+            self.reach.add(record, &self.pods, self.away());
         }
     }
 
@@ -225,7 +225,7 @@ impl<'a> Arm<'a> {
     /// Counts one record.
     pub(super) fn add(&mut self, record: &Record) {
         self.evidence.recorded += 1;
-        let ending = ending::of(record, &self.pods);
+        let ending = ending::of(record, &self.pods, self.away());
         // From here on every count, lane and sentence sees the same.
         let record = &ending.applied_to(record);
         let Some(lane) = self.lanes.get_mut(usize::from(record.lane.0)) else {
@@ -274,7 +274,7 @@ impl<'a> Arm<'a> {
 
     /// Attributes and counts a failed or late request.
     fn fail(&mut self, record: &Record, late: bool) {
-        let found = attribute(&self.pods, self.node(record), record);
+        let found = attribute(&self.pods, self.node(record), record, self.away());
         let cause = Cause::of(record, &found);
         *self.by_phase.entry(found.phase.as_str().to_owned()).or_default() += 1;
         *self.by_routing.entry(found.routing.as_str().to_owned()).or_default() += 1;

@@ -28,9 +28,11 @@ pub(super) struct Attribution<'a> {
     pub(super) routing: Routing,
     /// When it was seen: when the answer was complete, or the failure reported.
     pub(super) seen: u64,
-    /// The moment that the phase is taken at: for cuts and refusals when they were seen; for what is reported only
-    /// after waiting (timeouts, late answers) when the request began.
+    /// The moment that the phase is taken at, as the pod's host saw it: for cuts and refusals when they were seen, less the way
+    /// to the client; for what is reported only after waiting (timeouts, late answers) when the request had got there.
     pub(super) moment: u64,
+    /// How long the way is: half of `load.rtt`, in nanoseconds.
+    pub(super) away: u64,
     /// The edge nearest to that moment, and how long after it the moment was.
     pub(super) nearest: Option<(&'static str, i64)>,
 }
@@ -82,21 +84,23 @@ const fn shows_late(class: Class) -> bool {
     )
 }
 
-/// Attributes a failed or late request. `node` is the name of the node that the load came from.
+/// Attributes a failed or late request. `node` is the name of the node that the load came from, and `away` how long what either
+/// side sends is under way.
 pub(super) fn attribute<'a>(
     pods: &'a BTreeMap<PodId, PodFacts>,
     node: Option<&str>,
     record: &Record,
+    away: u64,
 ) -> Attribution<'a> {
-    let (seen, began) = (seen(record), started(record));
-    let moment = if shows_late(record.class) { began } else { seen };
+    let (seen, began) = (seen(record), started(record).saturating_add(away));
+    let moment = if shows_late(record.class) { began } else { seen.saturating_sub(away) };
     let rejected = met_no_endpoint(record);
     let known = record.pod.known().filter(|id| !rejected && pods.contains_key(id));
     let candidates = if known.is_some() { vec![] } else { candidates(pods, record, moment) };
     let at_fault = |of: fn(&Record, PodPhase) -> bool| {
         !candidates.is_empty() && candidates.iter().all(|(_, pod)| of(record, pod.phase(moment)))
     };
-    let late_to_connect = record.class == Class::None && waited_to_connect(record);
+    let late_to_connect = record.class == Class::None && waited_to_connect(record, away);
     let nowhere_to_go = (late_to_connect || (known.is_none() && is_rejection(record.class)))
         && no_slice_names_any(pods, moment);
     let by_a_pod = !rejected && !nowhere_to_go;
@@ -121,6 +125,7 @@ pub(super) fn attribute<'a>(
             routing,
             seen,
             moment,
+            away,
             nearest: None,
         };
     };
@@ -128,14 +133,26 @@ pub(super) fn attribute<'a>(
         && facts
             .timeline
             .exited_ns
-            .is_some_and(|exited| (seen..=seen.saturating_add(EXIT_SLACK_NS)).contains(&exited));
+            .is_some_and(|exited| (moment..=moment.saturating_add(EXIT_SLACK_NS)).contains(&exited));
     let nearest = edges(facts, node)
         .filter(|(name, _)| !exit_is_behind || *name == "exited")
         .min_by_key(|(_, at)| at.abs_diff(moment))
         .map(|(name, at)| (name, moment.wrapping_sub(at).cast_signed()));
     let routing = routing(facts, node, record, began);
     let (candidates, phase) = (vec![], facts.phase(moment));
-    Attribution { pod, id, candidates, by_any: false, nowhere_to_go, phase, routing, seen, moment, nearest }
+    Attribution {
+        pod,
+        id,
+        candidates,
+        by_any: false,
+        nowhere_to_go,
+        phase,
+        routing,
+        seen,
+        moment,
+        away,
+        nearest,
+    }
 }
 
 /// Pods that may have failed a request of which nobody knows where it went: those that were terminating; of these,
@@ -160,12 +177,13 @@ pub(super) const fn met_no_endpoint(record: &Record) -> bool {
         && matches!(record.class, Class::None | Class::ConnectRefused | Class::ConnectTimeout)
 }
 
-/// True if the request's own connection took as long as a SYN that is sent again, or longer.
-fn waited_to_connect(record: &Record) -> bool {
-    /// A second, in units of an offset, less what two clocks may differ by.
-    const RETRANSMITTED: u32 = 9_000_000;
+/// True if the request's own connection took as long as a SYN that is sent again, or longer, besides the way there and back.
+fn waited_to_connect(record: &Record, away: u64) -> bool {
+    /// A second, in nanoseconds, less what two clocks may differ by.
+    const RETRANSMITTED: u64 = 900_000_000;
     let own = record.nth <= 1 && !record.flags.has(Flags::REUSED);
-    own && record.write_done.saturating_sub(record.start) >= RETRANSMITTED
+    let took = u64::from(record.write_done.saturating_sub(record.start)) * 100;
+    own && took >= RETRANSMITTED.saturating_add(2 * away)
 }
 
 /// What a client sees of rules that reject: the kernel says so to few of those who ask at the same time

@@ -233,16 +233,18 @@ impl Cause {
     fn of_cut(record: &Record, found: &Attribution<'_>, pod: &PodFacts, stopping: bool) -> Self {
         let timeline = &pod.timeline;
         let fresh = record.nth <= 1 && !record.flags.has(Flags::REUSED);
-        let waited = u64::from(record.end.saturating_sub(record.write_done)) * 100;
+        // Less the way there and back.
+        let waited =
+            (u64::from(record.end.saturating_sub(record.write_done)) * 100).saturating_sub(2 * found.away);
         let in_flight = record.stage == Stage::Body
             || record.first_byte != Record::UNSEEN
             || (record.write_done != Record::UNSEEN
                 && record.end != Record::UNSEEN
                 && waited >= IN_FLIGHT_NS);
         let near = if pod.ends_vaguely() { EXIT_VAGUE_NS } else { EXIT_NEAR_NS };
-        let distance = |edge: Option<u64>| edge.map(|edge| edge.abs_diff(found.seen));
-        let at_exit = timeline.exited_ns.is_some_and(|exited| exited <= found.seen.saturating_add(near))
-            || timeline.killed_ns.is_some_and(|killed| killed <= found.seen);
+        let distance = |edge: Option<u64>| edge.map(|edge| edge.abs_diff(found.moment));
+        let at_exit = timeline.exited_ns.is_some_and(|exited| exited <= found.moment.saturating_add(near))
+            || timeline.killed_ns.is_some_and(|killed| killed <= found.moment);
         let listener_is_nearer = distance(timeline.listener_closed_ns)
             .is_some_and(|near| distance(timeline.exited_ns).is_none_or(|exit| near < exit));
         if fresh && !in_flight && listener_is_nearer {

@@ -47,6 +47,11 @@ impl Arm<'_> {
         evidence
     }
 
+    /// How long what is sent is under way between the clients and the pods' host, in nanoseconds.
+    pub(super) fn away(&self) -> u64 {
+        u64::try_from((self.plan.load.rtt / 2).as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// True if the load went to an address that is not the workload's own: it may never have reached a pod.
     pub(super) const fn is_elsewhere(&self) -> bool {
         matches!(self.plan.load.target, Target::Url(_))

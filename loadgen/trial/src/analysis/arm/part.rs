@@ -60,7 +60,7 @@ impl Arm<'_> {
     }
 
     fn failure(&self, record: &Record) -> Failure {
-        let found = attribute(&self.pods, self.node(record), record);
+        let found = attribute(&self.pods, self.node(record), record, self.away());
         let lane = self.lanes.get(usize::from(record.lane.0)).map_or("", |lane| lane.name());
         let Attribution { phase, routing, nearest, .. } = found;
         let class = if record.class == crate::record::Class::None { "late" } else { record.class.as_str() };

@@ -126,6 +126,37 @@ fn a_kept_connection_cut_at_the_exit_was_pinned() {
     );
 }
 
+/// What ends a request happens at the pod's host half a round trip before the client sees it, and what a client sends gets there
+/// as long after.
+#[test]
+fn edges_are_held_against_what_clients_at_a_distance_see_when_it_happened_there() {
+    let far = |mut recording: Recording| {
+        recording.header.plan.arms[0].load.rtt = std::time::Duration::from_millis(40);
+        recording.failure()
+    };
+    let cut = || Recording::of(&Stop::default()).failed(REUSED, 0, 4_980, 41, 57, Class::WaitReset);
+    for (failure, margin) in [(cut().failure(), 20), (far(cut()), 0)] {
+        assert_eq!(
+            (failure.nearest_edge.as_deref(), failure.margin_ns),
+            (Some("exited"), Some(margin * 1_000_000))
+        );
+        assert_eq!(failure.at_ns, 5_021_000_000, "when the client saw it");
+    }
+    // On its way to a closed listener, not yet closed as it was seen from afar; and the other way round.
+    let stop = || Recording::of(&Stop { removed: Some(5_500), ..Stop::default() });
+    let refused = stop().failed(NEW, 0, 3_980, 40, 1, Class::ConnectRefused);
+    assert_eq!(refused.clone().failure().pod_phase, PodPhase::ListenerClosed);
+    assert_eq!(far(refused).pod_phase, PodPhase::PreStop);
+    let silent = stop().failed(NEW, 0, 5_090, 3_000, 1, Class::ConnectTimeout);
+    assert_eq!(silent.clone().failure().pod_phase, PodPhase::Exited);
+    assert_eq!(far(silent).pod_phase, PodPhase::IpGone);
+    // The way there and back is no time in which an answer was under way.
+    let mut waited = Recording::of(&Stop::default()).failed(REUSED, 0, 4_300, 110, 57, Class::WaitClosed);
+    because(&waited.clone().failure(), Cause::DrainTooShort);
+    waited.header.plan.arms[0].load.rtt = std::time::Duration::from_millis(40);
+    because(&waited.failure(), Cause::IdleCloseRace);
+}
+
 #[test]
 fn cut_in_the_middle_of_an_answer_is_a_drain_that_was_too_short() {
     for class in [Class::BodyReset, Class::BodyClosed, Class::WaitReset] {
