@@ -24,6 +24,14 @@ pub enum PlaybackError {
         /// Why.
         source: io::Error,
     },
+    /// A file was named where a directory is meant.
+    #[error("{} is a file: name the run's directory, {}, which is what a report is made from", path.display(), run.display())]
+    File {
+        /// What was named.
+        path: PathBuf,
+        /// The directory that it lies in.
+        run: PathBuf,
+    },
     /// The file system's answer.
     #[error("failed to read {}: {source}", path.display())]
     Read {
@@ -49,6 +57,10 @@ pub enum PlaybackError {
 /// # Errors
 /// There is no recording, or none that this version reads.
 pub fn report(directory: &Path) -> Result<Report, PlaybackError> {
+    if directory.is_file() {
+        let run = directory.parent().filter(|run| !run.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return Err(PlaybackError::File { path: directory.to_owned(), run: run.to_owned() });
+    }
     let nested = directory.join("recording");
     let directory = if nested.is_dir() { nested } else { directory.to_owned() };
     let header = header(&directory.join("header.json"))?;

@@ -141,6 +141,15 @@ fn what_is_no_recording_is_refused() {
 }
 
 #[test]
+fn a_report_is_made_from_a_directory_and_not_from_a_file_in_it() {
+    let scratch = Scratch::new();
+    let file = scratch.write("report.json", b"{}");
+    let directory = file.strip_suffix("/report.json").unwrap();
+    loadgen(&["report", &file])
+        .assert_one_line(2, &["report.json is a file", &format!("directory, {directory},")]);
+}
+
+#[test]
 fn a_dry_run_prints_the_plan_and_touches_nothing() {
     let scratch = Scratch::new();
     let out = scratch.join("out");

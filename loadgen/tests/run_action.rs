@@ -126,7 +126,7 @@ fn a_rollout_that_drops_requests_fails_the_step_with_loadgens_code() {
 fn no_input_is_a_command_or_a_flag() {
     let step = Step::new();
     for evil in ["$(touch pwned)", "`touch pwned`", "'; touch pwned; '", "\"; touch pwned #", "--dry-run"] {
-        for input in ["scenario", "on", "set", "vary", "max-time"] {
+        for input in ["scenario", "on", "set", "vary", "repeat", "max-time"] {
             let ran = step.run("run.sh", &[], &[(input, evil)]);
             assert_eq!(ran.code, 2, "{input}={evil}: {}{}", ran.stdout, ran.stderr);
             assert!(!step.scratch.join("pwned").exists(), "{input}={evil}");

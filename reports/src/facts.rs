@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use trial::compare::{Comparison, Counts};
 use trial::plan::Role;
-use trial::report::{Arm, Failure, Pod, Run, Verdict};
+use trial::report::{Advice, Arm, Failure, Pod, Run, Verdict};
 
 use crate::units::{count, counted, duration, percent};
+use crate::wrap::columns;
 
 /// The first failure of each kind (lane, class, pod): the hundredth of the same says nothing new.
 pub(crate) fn one_of_each(failures: &[Failure]) -> impl Iterator<Item = &Failure> {
@@ -29,6 +30,51 @@ pub(crate) fn place(run: &Run) -> String {
         parts.push(counted(u64::from(run.agents), "agent"));
     }
     parts.join(", ")
+}
+
+/// What arms are called where there is little room: trial arms by number where a name is wider than that, since cut off they
+/// would be the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'a> {
+    arms: &'a [Arm],
+    numbered: bool,
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn of(arms: &'a [Arm], most: usize) -> Self {
+        Self { arms, numbered: arms.iter().any(|arm| columns(&arm.name) > most) }
+    }
+
+    /// The arm of this number.
+    pub(crate) fn short(self, index: usize) -> String {
+        match self.arms.get(index) {
+            Some(arm) if self.numbered && arm.role == Role::Trial => format!("arm {}", index + 1),
+            arm => arm.map_or_else(String::new, |arm| arm.name.clone()),
+        }
+    }
+
+    /// What numbers stand for; nothing where there are none.
+    pub(crate) fn explained(self) -> impl Iterator<Item = (String, &'a str)> {
+        let trials =
+            self.arms.iter().enumerate().filter(move |(_, arm)| self.numbered && arm.role == Role::Trial);
+        trials.map(move |(index, arm)| (self.short(index), arm.name.as_str()))
+    }
+
+    /// At the beginning of a sentence about the arm of this name: `arm 3: `; nothing where none is named.
+    pub(crate) fn prefix(self, name: Option<&String>) -> String {
+        let Some(name) = name else { return String::new() };
+        let index = self.arms.iter().position(|arm| arm.name == *name).filter(|_| self.numbered);
+        index.map_or_else(|| format!("arm {name}: "), |index| format!("{}: ", self.short(index)))
+    }
+}
+
+/// Advice for a page that is to be short: of each arm what most of its failures want, and how many more there are.
+pub(crate) fn foremost(advice: &[Advice]) -> (Vec<&Advice>, usize) {
+    let mut told = BTreeSet::new();
+    let shown: Vec<&Advice> =
+        advice.iter().filter(|advice| advice.arm.is_none() || told.insert(&advice.arm)).collect();
+    let more = advice.len() - shown.len();
+    (shown, more)
 }
 
 /// A control that behaves as it must is good, whatever the word for it would be in a trial.

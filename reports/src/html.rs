@@ -109,7 +109,8 @@ fn advice(page: &mut Page, report: &Report) {
     }
     page.element("h2", "What to do");
     for advice in &report.advice {
-        page.element("p", &advice.text);
+        let arm = advice.arm.as_ref().map_or_else(String::new, |arm| format!("arm {arm}: "));
+        page.element("p", &format!("{arm}{}", advice.text));
         if let Some(patch) = &advice.patch {
             page.element("pre", patch);
         }

@@ -13,15 +13,24 @@ use crate::units::count;
 /// Failures told in a case, one of each kind; `report.json` has more.
 const SHOWN: usize = 10;
 
+/// How a case that is no success counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    Failure,
+    Error,
+    /// It decides nothing.
+    Skipped,
+}
+
 /// Renders JUnit XML. What failed is a `failure`; what could not be told is an `error`, so that no CI takes it for a pass.
-/// A first suite holds the verdict on the run as a whole.
+/// Where one arm that passes is enough, what another failed is `skipped`. A first suite holds the verdict on the run as a whole.
 #[must_use]
 pub fn junit(report: &Report) -> String {
     let mut document = Junit::new(format!("drainproof {}", report.run.scenario));
     let status = match report.verdict {
         Verdict::Pass => TestCaseStatus::success(),
-        Verdict::Fail => told(NonSuccessKind::Failure, "fail", &report.reasons),
-        Verdict::Inconclusive => told(NonSuccessKind::Error, "inconclusive", &report.reasons),
+        Verdict::Fail => told(Weight::Failure, "fail", &report.reasons),
+        Verdict::Inconclusive => told(Weight::Error, "inconclusive", &report.reasons),
     };
     let mut whole = TestSuite::new(report.run.scenario.clone());
     whole.add_test_case(case(&report.run.scenario, "verdict", status));
@@ -30,7 +39,7 @@ pub fn junit(report: &Report) -> String {
         let name = format!("{} / {}", report.run.scenario, arm.name);
         let mut suite = TestSuite::new(name.clone());
         for lane in &arm.lanes {
-            let mut case = case(&name, &lane.name, status_of(arm, lane));
+            let mut case = case(&name, &lane.name, status_of(report.verdict, arm, lane));
             if let Some(load) = arm.load_duration_ns {
                 case.set_time(Duration::from_nanos(load));
             }
@@ -41,7 +50,7 @@ pub fn junit(report: &Report) -> String {
             suite.set_time(Duration::from_nanos(load));
         }
         if !says_all(arm) {
-            suite.add_test_case(case(&name, "verdict", status_of_arm(arm)));
+            suite.add_test_case(case(&name, "verdict", status_of_arm(report.verdict, arm)));
         }
         document.add_test_suite(suite);
     }
@@ -77,8 +86,8 @@ pub fn comparison(comparison: &Comparison) -> String {
 fn compared(outcome: Outcome, sentences: &[String]) -> TestCaseStatus {
     match outcome {
         Outcome::NotWorse => TestCaseStatus::success(),
-        Outcome::NotComparable => told(NonSuccessKind::Error, outcome.as_str(), sentences),
-        Outcome::Worse => told(NonSuccessKind::Failure, outcome.as_str(), sentences),
+        Outcome::NotComparable => told(Weight::Error, outcome.as_str(), sentences),
+        Outcome::Worse => told(Weight::Failure, outcome.as_str(), sentences),
     }
 }
 
@@ -88,16 +97,34 @@ fn case(class: &str, name: &str, status: TestCaseStatus) -> TestCase {
     case
 }
 
-fn told(kind: NonSuccessKind, message: &str, sentences: &[String]) -> TestCaseStatus {
-    let mut status = TestCaseStatus::non_success(kind);
+fn told(weight: Weight, message: &str, sentences: &[String]) -> TestCaseStatus {
+    let mut status = match weight {
+        Weight::Failure => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Weight::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
+        Weight::Skipped => TestCaseStatus::skipped(),
+    };
+    let first = sentences.first().map_or(message, String::as_str);
     status.set_type(message.to_owned());
-    status.set_message(sentences.first().map_or(message, String::as_str).to_owned());
+    status.set_message(match weight {
+        Weight::Skipped => format!("not what decides the run's verdict: {first}"),
+        Weight::Failure | Weight::Error => first.to_owned(),
+    });
     status.set_description(sentences.join("\n"));
     status
 }
 
-/// A lane is at fault where the arm's verdict is, and requests of its own failed or were late.
-fn status_of(arm: &Arm, lane: &Lane) -> TestCaseStatus {
+/// What a trial arm's verdict weighs in a run of this verdict: a failed arm that another makes up for fails nothing.
+const fn weight(run: Verdict, arm: Verdict) -> Weight {
+    match (run, arm) {
+        (Verdict::Pass, _) | (Verdict::Inconclusive, Verdict::Fail) => Weight::Skipped,
+        (Verdict::Fail, Verdict::Fail) => Weight::Failure,
+        _ => Weight::Error,
+    }
+}
+
+/// A lane is at fault where the arm's verdict is, and requests of its own failed or were late. Where they were not, what is
+/// doubtful of the arm is doubtful of the lane.
+fn status_of(run: Verdict, arm: &Arm, lane: &Lane) -> TestCaseStatus {
     let requests = &lane.requests;
     let hurt = requests.failed + requests.late > 0;
     match (arm.role, arm.verdict) {
@@ -110,13 +137,19 @@ fn status_of(arm: &Arm, lane: &Lane) -> TestCaseStatus {
             )];
             let of_lane = one_of_each(&arm.failures).filter(|failure| failure.lane == lane.name);
             sentences.extend(of_lane.take(SHOWN).map(|failure| failure.sentence.clone()));
-            told(NonSuccessKind::Failure, "fail", &sentences)
+            told(weight(run, Verdict::Fail), "fail", &sentences)
         }
-        (Role::Trial, Verdict::Inconclusive) => told(NonSuccessKind::Error, "inconclusive", &arm.reasons),
+        (Role::Trial, Verdict::Fail) if !arm.doubts.is_empty() => {
+            let doubted = if run == Verdict::Fail { Weight::Error } else { Weight::Skipped };
+            told(doubted, "inconclusive", &arm.doubts)
+        }
+        (Role::Trial, Verdict::Inconclusive) => {
+            told(weight(run, Verdict::Inconclusive), "inconclusive", &arm.reasons)
+        }
         (Role::NegativeControl | Role::Trial, _) | (Role::Control, Verdict::Pass) => {
             TestCaseStatus::success()
         }
-        (Role::Control, _) => told(NonSuccessKind::Error, verdict_of(arm), &arm.reasons),
+        (Role::Control, _) => told(Weight::Error, verdict_of(arm), &arm.reasons),
     }
 }
 
@@ -132,10 +165,7 @@ fn says_all(arm: &Arm) -> bool {
     }
 }
 
-fn status_of_arm(arm: &Arm) -> TestCaseStatus {
-    let kind = match arm.verdict {
-        Verdict::Fail if arm.role == Role::Trial => NonSuccessKind::Failure,
-        _ => NonSuccessKind::Error,
-    };
-    told(kind, verdict_of(arm), &arm.reasons)
+fn status_of_arm(run: Verdict, arm: &Arm) -> TestCaseStatus {
+    let weight = if arm.role == Role::Trial { weight(run, arm.verdict) } else { Weight::Error };
+    told(weight, verdict_of(arm), &arm.reasons)
 }

@@ -6,7 +6,8 @@ use trial::plan::Role;
 use trial::report::{Advice, Arm, Failure, Report, Verdict};
 
 use crate::facts::{
-    bad_of_exposed, duration_or_dash, lanes_of, one_of_each, place, race, troubles_in, verdict_of,
+    Names, bad_of_exposed, duration_or_dash, foremost, lanes_of, one_of_each, place, race, troubles_in,
+    verdict_of,
 };
 use crate::units::{count, seconds};
 
@@ -17,6 +18,8 @@ pub use comparison::comparison;
 /// More rows than this say nothing new in a comment; `report.json` has them all.
 const SHOWN_FAILURES: usize = 5;
 const SHOWN_REASONS: usize = 5;
+/// Names of arms that are wider than this are told below the table.
+const NAME_WIDTH: usize = 40;
 /// A reviewer meets the words here for the first time.
 const BAD_OF_EXPOSED: &str = "<sub>bad / exposed: pods with a failed or late request, of those terminated under load; in \
                               brackets the 95 % bound of their rate</sub>";
@@ -42,16 +45,17 @@ pub fn markdown(report: &Report) -> String {
     if report.reasons.len() > SHOWN_REASONS {
         line(&mut page, &format!("- … and {} more in report.json", report.reasons.len() - SHOWN_REASONS));
     }
-    arms(&mut page, &report.arms);
-    for arm in report.arms.iter().filter(|arm| arm.role == Role::Trial) {
-        lanes(&mut page, arm, report.arms.len() > 1);
+    let names = Names::of(&report.arms, NAME_WIDTH);
+    arms(&mut page, &report.arms, names);
+    for (index, arm) in report.arms.iter().enumerate().filter(|(_, arm)| arm.role == Role::Trial) {
+        lanes(&mut page, arm, Some(names.short(index)).filter(|_| report.arms.len() > 1));
         if let Some(race) = race(arm) {
             line(&mut page, "");
             line(&mut page, &format!("Race: {}.", escape(&race)));
         }
         failures(&mut page, &arm.failures);
     }
-    advice(&mut page, &report.advice);
+    advice(&mut page, &report.advice, names);
     about(&mut page, report);
     page
 }
@@ -71,7 +75,7 @@ fn table(page: &mut String, header: &[&str], left: usize, rows: impl Iterator<It
     }
 }
 
-fn arms(page: &mut String, arms: &[Arm]) {
+fn arms(page: &mut String, arms: &[Arm], called: Names<'_>) {
     let lanes = lanes_of(arms);
     let names: Vec<String> = lanes.iter().map(|lane| format!("in {}", escape(lane))).collect();
     let mut header = vec!["arm", "verdict", "sent", "failed", "late", "unsent"];
@@ -81,10 +85,10 @@ fn arms(page: &mut String, arms: &[Arm]) {
         page,
         &header,
         2,
-        arms.iter().map(|arm| {
+        arms.iter().enumerate().map(|(index, arm)| {
             let requests = &arm.requests;
             let mut row = vec![
-                escape(&arm.name),
+                escape(&called.short(index)),
                 verdict_of(arm).to_owned(),
                 count(requests.sent),
                 count(requests.failed),
@@ -100,12 +104,18 @@ fn arms(page: &mut String, arms: &[Arm]) {
         line(page, "");
         line(page, BAD_OF_EXPOSED);
     }
+    for (index, (short, name)) in called.explained().enumerate() {
+        if index == 0 {
+            line(page, "");
+        }
+        line(page, &format!("- {}: {}", escape(&short), escape(name)));
+    }
 }
 
-fn lanes(page: &mut String, arm: &Arm, named: bool) {
-    if named {
+fn lanes(page: &mut String, arm: &Arm, name: Option<String>) {
+    if let Some(name) = name {
         line(page, "");
-        line(page, &format!("**{}**", escape(&arm.name)));
+        line(page, &format!("**{}**", escape(&name)));
     }
     let header = ["lane", "sent", "failed", "late", "p50", "p99", "max"];
     table(
@@ -151,10 +161,12 @@ fn failures(page: &mut String, failures: &[Failure]) {
     table(page, &["first of each kind", "lane", "pod", "phase", "what happened", "at"], 5, rows);
 }
 
-fn advice(page: &mut String, advice: &[Advice]) {
-    for advice in advice {
+fn advice(page: &mut String, advice: &[Advice], names: Names<'_>) {
+    let (shown, more) = foremost(advice);
+    for advice in shown {
+        let text = format!("{}{}", names.prefix(advice.arm.as_ref()), advice.text);
         line(page, "");
-        line(page, &format!("**What to do:** {}", escape(&advice.text)));
+        line(page, &format!("**What to do:** {}", escape(&text)));
         if let Some(patch) = &advice.patch {
             // A fence longer than any run of backticks inside cannot be closed by it.
             let fence = "`".repeat(longest_run(patch).max(2) + 1);
@@ -163,6 +175,10 @@ fn advice(page: &mut String, advice: &[Advice]) {
             line(page, patch.trim_end());
             line(page, &fence);
         }
+    }
+    if more > 0 {
+        line(page, "");
+        line(page, &format!("… and {more} more in report.json"));
     }
 }
 
@@ -222,7 +238,8 @@ mod tests {
     fn nothing_from_outside_is_markup() {
         assert_eq!(escape("a|b\n@c <d> `e`"), "a\\|b &#64;c &lt;d&gt; \\`e\\`");
         let mut page = String::new();
-        advice(&mut page, &[Advice { text: "x".into(), patch: Some("a: '````'\n".into()) }]);
+        let told = Advice { arm: None, text: "x".into(), patch: Some("a: '````'\n".into()) };
+        advice(&mut page, &[told], Names::of(&[], NAME_WIDTH));
         assert!(page.contains("`````yaml\na: '````'\n`````\n"), "{page}");
     }
 }

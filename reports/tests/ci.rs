@@ -1,7 +1,7 @@
 //! What a pull request, a job and a browser are shown.
 
-use reports::{annotations, html, junit, markdown};
-use trial::report::{Report, Verdict};
+use reports::{TextOptions, annotations, html, junit, markdown, text};
+use trial::report::{Advice, Report, Verdict};
 
 use crate::samples;
 
@@ -34,6 +34,41 @@ fn a_pull_request_is_shown_the_verdict_its_reasons_and_what_to_do() {
 }
 
 #[test]
+fn arms_with_long_names_are_numbered_and_each_is_advised_by_itself() {
+    let mut report = samples::fail();
+    let mut other = report.arms[0].clone();
+    let long = "workload.server.onSigterm=exit, workload.lifecycle.preStop.sleep.seconds=";
+    report.arms[0].name = format!("{long}0");
+    other.name = format!("{long}5");
+    report.arms.push(other);
+    let advise =
+        |arm: &str, text: &str| Advice { arm: Some(arm.to_owned()), text: text.to_owned(), patch: None };
+    let (first, second) = (report.arms[0].name.clone(), report.arms[1].name.clone());
+    report.advice = vec![advise(&first, "Sleep."), advise(&first, "Linger."), advise(&second, "Drain.")];
+    let page = markdown(&report);
+    assert!(page.contains("\n| arm 2 | FAIL |") && page.contains("\n**arm 2**\n"), "{page}");
+    assert!(page.contains(&format!("\n- arm 1: {long}0\n- arm 2: {long}5\n")), "{page}");
+    assert_eq!(page.matches(long).count(), 2, "each is told once");
+    assert!(
+        page.contains("**What to do:** arm 1: Sleep.\n") && page.contains("**What to do:** arm 2: Drain.\n")
+    );
+    assert!(!page.contains("Linger.") && page.contains("\n… and 1 more in report.json\n"), "{page}");
+    let page = text(&report, &TextOptions::default());
+    assert!(
+        page.contains("  → arm 1: Sleep.\n  → arm 2: Drain.\n    … and 1 more: see report.json"),
+        "{page}"
+    );
+    // Short names stand for themselves.
+    for (arm, name) in report.arms.iter_mut().zip(["exit", "drain"]) {
+        name.clone_into(&mut arm.name);
+    }
+    report.advice = vec![advise("exit", "Sleep.")];
+    let page = markdown(&report);
+    assert!(page.contains("| exit | FAIL |") && page.contains("**What to do:** arm exit: Sleep."), "{page}");
+    assert!(!page.contains("- arm 1"), "{page}");
+}
+
+#[test]
 fn the_race_is_told_of_pods_that_a_controller_deleted() {
     let mut report = samples::fail();
     let race =
@@ -60,6 +95,41 @@ fn what_could_not_be_told_is_an_error_and_never_a_pass() {
     assert!(xml.contains("<error"), "{xml}");
     assert!(!xml.contains("errors=\"0\" time=\"0.000\">\n    <testsuite"), "{xml}");
     assert!(annotations(&report).starts_with("::error title=drainproof%3A"), "{}", annotations(&report));
+}
+
+#[test]
+fn what_does_not_decide_the_run_fails_no_case() {
+    // `expect.arms: any`: one arm passes, another does not.
+    let mut report = samples::pass();
+    let mut failed = samples::fail().arms.remove(0);
+    failed.reasons = vec!["51 of 12,000 requests failed".to_owned()];
+    "other".clone_into(&mut failed.name);
+    report.arms.insert(1, failed);
+    let xml = junit(&report);
+    assert!(!xml.contains("<failure") && !xml.contains("<error"), "{xml}");
+    let said =
+        "<skipped message=\"not what decides the run&apos;s verdict: 42 failed and 0 late of 6,000 sent\"";
+    assert!(xml.contains(said), "{xml}");
+    // Nor where nobody can tell whether one passes; but that is an error.
+    report.verdict = Verdict::Inconclusive;
+    report.arms[0].verdict = Verdict::Inconclusive;
+    let xml = junit(&report);
+    assert!(!xml.contains("<failure") && xml.contains("<skipped") && xml.contains("<error"), "{xml}");
+    // Where all have to pass it decides.
+    report.verdict = Verdict::Fail;
+    assert_eq!(junit(&report).matches("<failure").count(), 3, "the run's, and both lanes'");
+}
+
+#[test]
+fn a_lane_without_failures_of_a_doubtful_arm_is_no_success() {
+    let mut report = samples::fail();
+    let requests = &mut report.arms[0].lanes[1].requests;
+    (requests.ok, requests.failed, requests.late) = (requests.sent, 0, 0);
+    let errors = |report: &Report| junit(report).matches("<error").count();
+    assert_eq!(errors(&report), 0, "it is whole");
+    report.arms[0].doubts = vec!["12 of 6,012 slots were never sent".to_owned()];
+    assert_eq!(errors(&report), 1);
+    assert!(junit(&report).contains("message=\"12 of 6,012 slots were never sent\""));
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn what_is_written_reads_back_the_same() {
 
 #[test]
 fn a_newer_minor_version_with_unknown_fields_is_read() {
-    let newer = json(&samples::fail()).replacen("\"1.2\"", "\"1.7\",\n  \"new_field\": {}", 1);
+    let newer = json(&samples::fail()).replacen("\"1.3\"", "\"1.7\",\n  \"new_field\": {}", 1);
     assert_eq!(parse(newer.as_bytes()).unwrap().schema_version, "1.7");
 }
 
@@ -29,10 +29,10 @@ fn what_cannot_be_read_is_named_in_one_line() {
         ("{}".to_owned(), "no `schema_version`, so it is not a report.json"),
         ("null".to_owned(), "no `schema_version`, so it is not a report.json"),
         (
-            good.replacen("\"1.2\"", "\"2.0\"", 1),
+            good.replacen("\"1.3\"", "\"2.0\"", 1),
             "its schema_version is \"2.0\", but this version reads 1.x only",
         ),
-        (good.replacen("\"1.2\"", "1", 1), "its schema_version is \"1\", but"),
+        (good.replacen("\"1.3\"", "1", 1), "its schema_version is \"1\", but"),
         (good.replacen("\"fail\"", "\"bad\\nverdict\"", 1), "unknown variant `bad verdict`"),
         (good.replacen("\"arms\"", "\"alms\"", 1), "not as schema 1.x says: missing field `arms`"),
     ];

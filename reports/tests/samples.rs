@@ -128,6 +128,9 @@ pub(crate) fn fail() -> Report {
         [("listener-closed", 45), ("exited", 7)].map(|(name, n)| (name.to_owned(), n)).into();
     trial.failures_by_routing =
         [("programmed", 42), ("removed", 10)].map(|(name, n)| (name.to_owned(), n)).into();
+    trial.failures_by_cause = [("listener-closed-early", 42), ("idle-close-race", 9), ("backlog", 1)]
+        .map(|(name, n)| (name.to_owned(), n))
+        .into();
     let (first, second) = (4 * S, 6 * S);
     trial.failures = failures(first, second);
     let a = PodBuilder::new("web-5d8f-a", "node-1").drained(first, 0, 180).failed(42);
@@ -163,6 +166,7 @@ pub(crate) fn fail() -> Report {
         vec![trial],
     );
     report.advice = vec![Advice {
+        arm: None,
         text: "Add a preStop sleep of at least 2 s: endpoints took up to 1.012 s to be removed.".to_owned(),
         patch: Some(
             "spec:\n  template:\n    spec:\n      containers:\n        - name: web\n          lifecycle: {preStop: {sleep: {seconds: 2}}}\n"

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
+use trial::analysis::Cause;
 use trial::report::{PodPhase, Verdict};
 use trial::routing::Routing;
 
@@ -82,6 +83,8 @@ fn the_schema_knows_every_name() {
         trial::record::Class::ALL.iter().skip(1).map(|class| Value::from(class.as_str())).collect();
     classes.push("late".into());
     assert_eq!(listed("/$defs/class/enum"), classes);
+    let causes = Cause::ALL.map(|cause| Value::from(cause.as_str()));
+    assert_eq!(listed("/$defs/cause/enum"), causes);
     let routings = [Routing::Programmed, Routing::Removed, Routing::Fallback, Routing::Unknown];
     assert_eq!(listed("/$defs/routing/enum"), routings.map(|routing| Value::from(routing.as_str())));
 }

@@ -26,6 +26,7 @@ one() {
 one --scenario "${INPUT_SCENARIO:-}"
 one --on "${INPUT_ON:-}"
 one --command "${INPUT_COMMAND:-}"
+one --repeat "${INPUT_REPEAT:-}"
 one --baseline "${INPUT_BASELINE:-}"
 one --max-time "${INPUT_MAX_TIME:-}"
 each_line --set "${INPUT_SET:-}"

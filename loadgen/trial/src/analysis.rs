@@ -136,11 +136,12 @@ impl<'a> Analysis<'a> {
         let evidence: Vec<Evidence> = self.arms.iter().map(Arm::evidence).collect();
         let mut arms: Vec<report::Arm> = self.arms.iter().map(Arm::report).collect();
         let controls = arms.iter().zip(&evidence).filter(|(arm, _)| arm.role == Role::Control);
-        let late = verdict::LateElsewhere::of(controls);
+        let usual = verdict::Usual::of(controls);
         let mut judged = Vec::with_capacity(arms.len());
         for ((arm, planned), evidence) in arms.iter_mut().zip(&plan.arms).zip(&evidence) {
-            let judgement = verdict::judge_arm(arm, planned, evidence, plan, &late);
+            let judgement = verdict::judge_arm(arm, planned, evidence, plan, &usual);
             (arm.verdict, arm.reasons) = (judgement.verdict, judgement.reasons.clone());
+            arm.doubts.clone_from(&judgement.doubts);
             judged.push(judgement);
         }
         let (verdict, reasons) = verdict::judge_run(plan, &judged, &self.complaints);
@@ -149,6 +150,7 @@ impl<'a> Analysis<'a> {
             let named = |text| if several { format!("arm {}: {text}", arm.plan.name) } else { text };
             self.caveats.extend(arm.caveats().map(named));
         }
+        self.caveats.extend(arms.iter().filter_map(unshown));
         let complete = evidence.iter().all(|evidence| evidence.completed.is_some());
         Report {
             schema_version: report::SCHEMA_VERSION.to_owned(),
@@ -162,6 +164,18 @@ impl<'a> Analysis<'a> {
             advice: advice::advice(&self.arms),
         }
     }
+}
+
+/// A negative control shows of each lane by itself that failures would be seen in it.
+fn unshown(arm: &report::Arm) -> Option<String> {
+    let holds = arm.role == Role::NegativeControl && arm.verdict == report::Verdict::Pass;
+    verdict::blind_lanes(arm).filter(|_| holds).map(|lanes| {
+        format!(
+            "arm {} failed no request in {lanes}: that failures would be seen there is not shown, and that other arms have \
+             none there is worth less",
+            arm.name
+        )
+    })
 }
 
 /// The code that a run told to stop by a signal ends with.

@@ -12,7 +12,7 @@ mod lanes;
 pub use lanes::{LagQuantiles, Lane, LaneTerminations, Outage, Quantiles, Requests};
 
 /// Major and minor of the schema: a reader of 1.x reads every 1.y.
-pub const SCHEMA_VERSION: &str = "1.2";
+pub const SCHEMA_VERSION: &str = "1.3";
 
 /// The verdict on a run or an arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +110,9 @@ pub struct Arm {
     pub local: serde_json::Value,
     pub verdict: Verdict,
     pub reasons: Vec<String>,
+    /// Why it may have missed something, whatever the verdict: a failed arm's are among its reasons as well. Since 1.3.
+    #[serde(default)]
+    pub doubts: Vec<String>,
     pub load_started_ns: Option<u64>,
     pub load_duration_ns: Option<u64>,
     /// When the disruption began: announced, or seen by the first delete.
@@ -119,6 +122,9 @@ pub struct Arm {
     pub failures_by_class: BTreeMap<String, u64>,
     pub failures_by_pod_phase: BTreeMap<String, u64>,
     pub failures_by_routing: BTreeMap<String, u64>,
+    /// Of failed and late ones, all of them. Since 1.3.
+    #[serde(default)]
+    pub failures_by_cause: BTreeMap<String, u64>,
     /// Failures before the first disruption: not the disruption's work.
     pub failures_before_disruption: u64,
     /// The first 100, failed and late.
@@ -344,6 +350,9 @@ pub struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "named as in the schema")]
 pub struct Advice {
+    /// The trial arm, or the first of its repeats, whose failures it is about; null where there is only one. Since 1.3.
+    #[serde(default)]
+    pub arm: Option<String>,
     pub text: String,
     pub patch: Option<String>,
 }

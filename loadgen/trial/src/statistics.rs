@@ -7,7 +7,7 @@ mod exact;
 mod tests;
 
 pub(crate) use exact::enough_on_each_side;
-pub use exact::{MOST_TRIALS, MOST_VALUE, fisher_at_least, permutation_at_least};
+pub use exact::{MOST_TRIALS, MOST_VALUE, fisher_at_least, permutation_at_least, rate_at_least};
 
 /// One-sided Clopper–Pearson upper 95 % bound of a rate: `bad` of `total` trials went wrong.
 ///

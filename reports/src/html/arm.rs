@@ -126,6 +126,7 @@ fn failures(page: &mut Page, arm: &Arm) {
         ("class", &arm.failures_by_class),
         ("pod phase", &arm.failures_by_pod_phase),
         ("routing", &arm.failures_by_routing),
+        ("cause", &arm.failures_by_cause),
     ] {
         let mut sorted: Vec<(&String, &u64)> = counts.iter().collect();
         sorted.sort_by_key(|(_, number)| std::cmp::Reverse(**number));

@@ -4,11 +4,14 @@ use trial::plan::Role;
 use trial::report::{Agent, Arm, Lane, Requests, Terminations, Verdict};
 
 use super::page::Page;
-use crate::facts::{bad_of_exposed, dash, lanes_of, troubles_in, verdict_of};
+use crate::facts::{Names, bad_of_exposed, dash, lanes_of, troubles_in, verdict_of};
 use crate::style::Style;
 use crate::table::{Cell, Table};
 use crate::units::{count, counted, duration, percent};
 use crate::wrap::columns;
+
+/// Names of arms take this part of the page at most, in per cent.
+pub(super) const NAME_SHARE: usize = 40;
 
 /// One row an arm. Names that do not fit are told below, by number: cut off they would be the same.
 pub(super) fn table(page: &mut Page, arms: &[Arm]) {
@@ -16,17 +19,13 @@ pub(super) fn table(page: &mut Page, arms: &[Arm]) {
         "Arms",
         "bad / exposed: pods with a failed or late request, of those terminated under load (95 % bound)",
     );
-    let most = page.width() * 2 / 5;
-    let numbered = arms.iter().any(|arm| columns(&arm.name) > most);
-    let name = |number: usize, arm: &Arm| {
-        if numbered && arm.role == Role::Trial { format!("arm {}", number + 1) } else { arm.name.clone() }
-    };
+    let names = Names::of(arms, page.width() * NAME_SHARE / 100);
     let lanes = lanes_of(arms);
     let mut header = ["arm", "verdict", "sent", "failed", "late", "unsent"].map(str::to_owned).to_vec();
     header.extend(lanes.iter().map(|lane| format!("in {lane}")));
     header.extend(["bad / exposed", "rollout"].map(str::to_owned));
     let rows = arms.iter().enumerate().map(|(number, arm)| {
-        let mut row = vec![Cell::new(name(number, arm)), verdict(arm), Cell::new(count(arm.requests.sent))];
+        let mut row = vec![Cell::new(names.short(number)), verdict(arm), Cell::new(count(arm.requests.sent))];
         row.extend(troubles(&arm.requests));
         row.extend(lanes.iter().map(|lane| Cell::new(troubles_in(arm, lane))));
         row.push(Cell::new(bad_of_exposed(arm)));
@@ -34,12 +33,12 @@ pub(super) fn table(page: &mut Page, arms: &[Arm]) {
         row
     });
     page.table(&Table { header, left: 2, rows: rows.collect() });
-    if numbered {
-        page.blank();
-        for (number, arm) in arms.iter().enumerate().filter(|(_, arm)| arm.role == Role::Trial) {
-            let first = format!("  {} ", name(number, arm));
-            page.sentence(Style::Plain, &first, &" ".repeat(columns(&first)), &arm.name);
+    for (index, (short, name)) in names.explained().enumerate() {
+        if index == 0 {
+            page.blank();
         }
+        let first = format!("  {short} ");
+        page.sentence(Style::Plain, &first, &" ".repeat(columns(&first)), name);
     }
 }
 

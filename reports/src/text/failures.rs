@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use trial::analysis::Cause;
 use trial::report::{Arm, Failure, PodPhase};
 use trial::routing::Routing;
 
@@ -28,6 +29,7 @@ pub(super) fn write(page: &mut Page, arm: &Arm) {
     breakdown(page, "by class", &arm.failures_by_class, class_means);
     breakdown(page, "by pod phase", &arm.failures_by_pod_phase, phase_means);
     breakdown(page, "by routing", &arm.failures_by_routing, routing_means);
+    breakdown(page, "by cause", &arm.failures_by_cause, cause_means);
     outages(page, arm);
     examples(page, arm, failed.saturating_add(late));
 }
@@ -79,10 +81,16 @@ fn examples(page: &mut Page, arm: &Arm, total: u64) {
     }
     page.blank();
     let shown = chosen.len() as u64;
-    let rest = if total > shown {
-        ", the first of each kind; the others are in report.json and in the recording"
+    let listed = arm.failures.len() as u64;
+    let rest = if total > listed {
+        format!(
+            ", the first of each kind; report.json has the first {}, the recording's failures.ndjson all of them",
+            count(listed)
+        )
+    } else if total > shown {
+        ", the first of each kind; the others are in report.json".to_owned()
     } else {
-        ""
+        String::new()
     };
     page.sentence(
         Style::Dim,
@@ -186,6 +194,11 @@ fn phase_means(phase: &str) -> &'static str {
         "unknown" => "an edge was not observed, or the pod is not known",
         _ => "",
     }
+}
+
+/// As the sentence of a failure says it.
+fn cause_means(name: &str) -> &'static str {
+    Cause::ALL.into_iter().find(|cause| cause.as_str() == name).map_or("", Cause::text)
 }
 
 fn routing_means(routing: &str) -> &'static str {

@@ -3,7 +3,9 @@
 use trial::plan::Role;
 use trial::report::Report;
 
+use super::arms::NAME_SHARE;
 use super::page::Page;
+use crate::facts::{Names, foremost};
 use crate::style::Style;
 
 const SHOWN_NOTES: usize = 10;
@@ -37,11 +39,17 @@ pub(super) fn write(page: &mut Page, report: &Report) {
     if !report.advice.is_empty() {
         page.heading("Advice", "");
     }
-    for advice in &report.advice {
-        page.sentence(Style::Plain, "  → ", "    ", &advice.text);
+    let names = Names::of(&report.arms, page.width() * NAME_SHARE / 100);
+    let (shown, more) = foremost(&report.advice);
+    for advice in shown {
+        let text = format!("{}{}", names.prefix(advice.arm.as_ref()), advice.text);
+        page.sentence(Style::Plain, "  → ", "    ", &text);
         if let Some(patch) = &advice.patch {
             page.verbatim("      ", patch);
         }
+    }
+    if more > 0 {
+        page.sentence(Style::Dim, "    ", "    ", &format!("… and {more} more: see report.json"));
     }
 }
 

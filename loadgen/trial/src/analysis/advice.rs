@@ -5,16 +5,34 @@ use std::collections::BTreeMap;
 use super::arm::Arm;
 use super::cause::Cause;
 use super::text::counted;
-use crate::plan::Role;
+use crate::plan::{self, Role};
 use crate::report::Advice;
 use crate::settings::{Handler, Program, Workload};
 
 /// A margin on what was observed, in seconds: the slowest sync of one run is not the slowest of all.
 const MARGIN_SECONDS: u64 = 1;
 
-/// Advice from the failures of the trial arms, the most frequent cause first.
+/// Advice from the failures of the trial arms, arm by arm: what one wants is of no use to another. Repeats of an arm are one.
 pub(super) fn advice(arms: &[Arm<'_>]) -> Vec<Advice> {
-    let trials: Vec<_> = arms.iter().filter(|arm| arm.plan.role == Role::Trial).collect();
+    let mut settings: Vec<(&str, Vec<&Arm<'_>>)> = Vec::new();
+    for arm in arms.iter().filter(|arm| arm.plan.role == Role::Trial) {
+        let name = arm.plan.name.as_str();
+        let is_known = |first: &&str| settings.iter().any(|(known, _)| known == first);
+        let name = plan::first_of(name).filter(is_known).unwrap_or(name);
+        match settings.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, repeats)) => repeats.push(arm),
+            None => settings.push((name, vec![arm])),
+        }
+    }
+    let several = settings.len() > 1;
+    let of = |(name, repeats): &(&str, Vec<&Arm<'_>>)| {
+        of_repeats(repeats, several.then(|| (*name).to_owned()).as_ref())
+    };
+    settings.iter().flat_map(of).collect()
+}
+
+/// The most frequent cause first.
+fn of_repeats(trials: &[&Arm<'_>], name: Option<&String>) -> Vec<Advice> {
     let mut counts: BTreeMap<Cause, u64> = BTreeMap::new();
     for (cause, count) in trials.iter().flat_map(|arm| &arm.causes) {
         *counts.entry(*cause).or_default() += count;
@@ -26,6 +44,7 @@ pub(super) fn advice(arms: &[Arm<'_>]) -> Vec<Advice> {
     let describe = |(cause, count): (Cause, u64)| {
         let example = trials.iter().find(|arm| arm.causes.contains_key(&cause));
         Advice {
+            arm: name.cloned(),
             text: format!(
                 "{}: {}. To avoid it: {}.",
                 counted(count, "request"),

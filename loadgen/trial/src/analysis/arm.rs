@@ -16,7 +16,7 @@ use crate::record::Record;
 use crate::recording::Header;
 use crate::report::{self, Requests};
 use crate::settings::Disruption;
-use crate::verdict::{Completed, Evidence};
+use crate::verdict::{Completed, Evidence, Kind};
 
 mod part;
 
@@ -102,11 +102,13 @@ impl<'a> Arm<'a> {
         let announced =
             at(|event| matches!(event, Event::DisruptionStarted { .. } | Event::RolloutStarted)).0.map(nanos);
         let mut pods = timeline::pods(events, load_ended);
+        let deleted = pods.values().filter_map(PodFacts::deleted_at).min();
+        let disrupted_at = announced.into_iter().chain(deleted).min();
         for pod in pods.values_mut() {
+            pod.is_newcomer = pod.ready.zip(disrupted_at).is_some_and(|(ready, began)| ready >= began);
             pod.hold(plan.workload.termination_grace_period_seconds);
             notes::complete(pod, plan.workload.termination_grace_period_seconds);
         }
-        let deleted = pods.values().filter_map(PodFacts::deleted_at).min();
         let mut arm = Self {
             plan,
             header,
@@ -115,7 +117,7 @@ impl<'a> Arm<'a> {
             load_ended,
             stalls,
             blind: events.iter().filter_map(|timed| blind(timed)).collect(),
-            disrupted_at: announced.into_iter().chain(deleted).min(),
+            disrupted_at,
             lanes: plan.load.lanes.iter().map(|lane| Lane::new(lane, &plan.load)).collect(),
             by_class: BTreeMap::new(),
             by_phase: BTreeMap::new(),
@@ -210,7 +212,7 @@ impl<'a> Arm<'a> {
     pub(super) fn survey(&mut self, record: &Record) {
         // Behind an address of somebody else's, what a connection reached is not what a node's rules named.
         if !self.is_elsewhere() {
-            self.reach.add(record, &self.pods);
+            self.reach.add(record, &self.pods, self.away());
         }
     }
 
@@ -223,7 +225,7 @@ impl<'a> Arm<'a> {
     /// Counts one record.
     pub(super) fn add(&mut self, record: &Record) {
         self.evidence.recorded += 1;
-        let ending = ending::of(record, &self.pods);
+        let ending = ending::of(record, &self.pods, self.away());
         // From here on every count, lane and sentence sees the same.
         let record = &ending.applied_to(record);
         let Some(lane) = self.lanes.get_mut(usize::from(record.lane.0)) else {
@@ -272,7 +274,7 @@ impl<'a> Arm<'a> {
 
     /// Attributes and counts a failed or late request.
     fn fail(&mut self, record: &Record, late: bool) {
-        let found = attribute(&self.pods, self.node(record), record);
+        let found = attribute(&self.pods, self.node(record), record, self.away());
         let cause = Cause::of(record, &found);
         *self.by_phase.entry(found.phase.as_str().to_owned()).or_default() += 1;
         *self.by_routing.entry(found.routing.as_str().to_owned()).or_default() += 1;
@@ -281,7 +283,10 @@ impl<'a> Arm<'a> {
         let whose = found.id;
         let timing = self.timing(record, seen);
         let counts = !late || timing.in_lag;
-        let hurt = whose.map_or(found.candidates, |id| vec![id]);
+        let hurt = match whose {
+            Some(id) => vec![id],
+            None => found.candidates.into_iter().map(|(id, _)| id).collect(),
+        };
         for id in hurt {
             let terminating = self.pods.get(&id).is_some_and(|pod| {
                 pod.deleted_at().is_some_and(|from| from <= seen) && pod.is_there(record.intended.as_nanos())
@@ -346,6 +351,9 @@ impl<'a> Arm<'a> {
             lane.failed_after += u64::from(!late && !before);
             lane.late_counted += u64::from(late && in_lag);
             lane.late_after += u64::from(late && in_lag && !before);
+            if !late {
+                *lane.failed_by_kind.entry(Kind::of(record.class)).or_default() += 1;
+            }
         }
     }
 

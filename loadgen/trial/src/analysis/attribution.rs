@@ -18,7 +18,9 @@ pub(super) struct Attribution<'a> {
     /// Its number.
     pub(super) id: Option<PodId>,
     /// Where the pod is not known: those whose state fits.
-    pub(super) candidates: Vec<PodId>,
+    pub(super) candidates: Vec<(PodId, &'a PodFacts)>,
+    /// Whichever of the candidates it was, its state explains the failure.
+    pub(super) by_any: bool,
     /// Refused, not answered, or answered late, when no slice named a pod that takes connections: by the rules themselves,
     /// or by a pod that they still named.
     pub(super) nowhere_to_go: bool,
@@ -26,9 +28,11 @@ pub(super) struct Attribution<'a> {
     pub(super) routing: Routing,
     /// When it was seen: when the answer was complete, or the failure reported.
     pub(super) seen: u64,
-    /// The moment that the phase is taken at: for cuts and refusals when they were seen; for what is reported only
-    /// after waiting (timeouts, late answers) when the request began.
+    /// The moment that the phase is taken at, as the pod's host saw it: for cuts and refusals when they were seen, less the way
+    /// to the client; for what is reported only after waiting (timeouts, late answers) when the request had got there.
     pub(super) moment: u64,
+    /// How long the way is: half of `load.rtt`, in nanoseconds.
+    pub(super) away: u64,
     /// The edge nearest to that moment, and how long after it the moment was.
     pub(super) nearest: Option<(&'static str, i64)>,
 }
@@ -80,39 +84,48 @@ const fn shows_late(class: Class) -> bool {
     )
 }
 
-/// Attributes a failed or late request. `node` is the name of the node that the load came from.
+/// Attributes a failed or late request. `node` is the name of the node that the load came from, and `away` how long what either
+/// side sends is under way.
 pub(super) fn attribute<'a>(
     pods: &'a BTreeMap<PodId, PodFacts>,
     node: Option<&str>,
     record: &Record,
+    away: u64,
 ) -> Attribution<'a> {
-    let (seen, began) = (seen(record), started(record));
-    let moment = if shows_late(record.class) { began } else { seen };
+    let (seen, began) = (seen(record), started(record).saturating_add(away));
+    let moment = if shows_late(record.class) { began } else { seen.saturating_sub(away) };
     let rejected = met_no_endpoint(record);
     let known = record.pod.known().filter(|id| !rejected && pods.contains_key(id));
     let candidates = if known.is_some() { vec![] } else { candidates(pods, record, moment) };
-    let late_to_connect = record.class == Class::None && waited_to_connect(record);
+    let at_fault = |of: fn(&Record, PodPhase) -> bool| {
+        !candidates.is_empty() && candidates.iter().all(|(_, pod)| of(record, pod.phase(moment)))
+    };
+    let late_to_connect = record.class == Class::None && waited_to_connect(record, away);
     let nowhere_to_go = (late_to_connect || (known.is_none() && is_rejection(record.class)))
         && no_slice_names_any(pods, moment);
+    let by_a_pod = !rejected && !nowhere_to_go;
     // Where only one pod can have done it, it did.
     let only = match candidates[..] {
-        [only] if !rejected && !nowhere_to_go && shows_its_pod(record, pods.get(&only), moment) => Some(only),
+        [(only, _)] if by_a_pod && at_fault(shows_its_pod) => Some(only),
         _ => None,
     };
+    let by_any = by_a_pod && (at_fault(shows_its_pod) || at_fault(fits_its_pod));
     let id = known.or(only);
     let pod = id.and_then(|id| pods.get(&id));
     let Some(facts) = pod else {
         let routing = if rejected { Routing::Removed } else { Routing::Unknown };
-        let phase = common_phase(candidates.iter().filter_map(|id| pods.get(id)), moment);
+        let phase = common_phase(candidates.iter().map(|(_, pod)| *pod), moment);
         return Attribution {
             pod,
             id,
             candidates,
+            by_any,
             nowhere_to_go,
             phase,
             routing,
             seen,
             moment,
+            away,
             nearest: None,
         };
     };
@@ -120,25 +133,41 @@ pub(super) fn attribute<'a>(
         && facts
             .timeline
             .exited_ns
-            .is_some_and(|exited| (seen..=seen.saturating_add(EXIT_SLACK_NS)).contains(&exited));
+            .is_some_and(|exited| (moment..=moment.saturating_add(EXIT_SLACK_NS)).contains(&exited));
     let nearest = edges(facts, node)
         .filter(|(name, _)| !exit_is_behind || *name == "exited")
         .min_by_key(|(_, at)| at.abs_diff(moment))
         .map(|(name, at)| (name, moment.wrapping_sub(at).cast_signed()));
     let routing = routing(facts, node, record, began);
     let (candidates, phase) = (vec![], facts.phase(moment));
-    Attribution { pod, id, candidates, nowhere_to_go, phase, routing, seen, moment, nearest }
+    Attribution {
+        pod,
+        id,
+        candidates,
+        by_any: false,
+        nowhere_to_go,
+        phase,
+        routing,
+        seen,
+        moment,
+        away,
+        nearest,
+    }
 }
 
 /// Pods that may have failed a request of which nobody knows where it went: those that were terminating; of these,
 /// where a connection was not even made, those that no longer took any.
-fn candidates(pods: &BTreeMap<PodId, PodFacts>, record: &Record, moment: u64) -> Vec<PodId> {
-    let terminating = || pods.iter().filter(|(_, pod)| pod.is_terminating(moment));
-    let took_none: Vec<PodId> = terminating()
+fn candidates<'a>(
+    pods: &'a BTreeMap<PodId, PodFacts>,
+    record: &Record,
+    moment: u64,
+) -> Vec<(PodId, &'a PodFacts)> {
+    let terminating =
+        || pods.iter().filter(|(_, pod)| pod.is_terminating(moment)).map(|(id, pod)| (*id, pod));
+    let took_none: Vec<_> = terminating()
         .filter(|(_, pod)| is_no_connection(record.class) && takes_no_connection(pod.phase(moment)))
-        .map(|(id, _)| *id)
         .collect();
-    if took_none.is_empty() { terminating().map(|(id, _)| *id).collect() } else { took_none }
+    if took_none.is_empty() { terminating().collect() } else { took_none }
 }
 
 /// True if the rules named no endpoint when the connection was tried, and what became of the request is no pod's doing:
@@ -148,12 +177,13 @@ pub(super) const fn met_no_endpoint(record: &Record) -> bool {
         && matches!(record.class, Class::None | Class::ConnectRefused | Class::ConnectTimeout)
 }
 
-/// True if the request's own connection took as long as a SYN that is sent again, or longer.
-fn waited_to_connect(record: &Record) -> bool {
-    /// A second, in units of an offset, less what two clocks may differ by.
-    const RETRANSMITTED: u32 = 9_000_000;
+/// True if the request's own connection took as long as a SYN that is sent again, or longer, besides the way there and back.
+fn waited_to_connect(record: &Record, away: u64) -> bool {
+    /// A second, in nanoseconds, less what two clocks may differ by.
+    const RETRANSMITTED: u64 = 900_000_000;
     let own = record.nth <= 1 && !record.flags.has(Flags::REUSED);
-    own && record.write_done.saturating_sub(record.start) >= RETRANSMITTED
+    let took = u64::from(record.write_done.saturating_sub(record.start)) * 100;
+    own && took >= RETRANSMITTED.saturating_add(2 * away)
 }
 
 /// What a client sees of rules that reject: the kernel says so to few of those who ask at the same time
@@ -176,10 +206,14 @@ const fn takes_no_connection(phase: PodPhase) -> bool {
     matches!(phase, PodPhase::ListenerClosed | PodPhase::Exited | PodPhase::IpGone)
 }
 
-/// True for a failure that says by itself that a pod in this state was behind it.
-fn shows_its_pod(record: &Record, pod: Option<&PodFacts>, moment: u64) -> bool {
-    let phase = pod.map_or(PodPhase::Unknown, |pod| pod.phase(moment));
+/// True for a failure that says by itself that a pod in this phase was behind it.
+const fn shows_its_pod(record: &Record, phase: PodPhase) -> bool {
     (is_no_connection(record.class) || is_cut(record)) && takes_no_connection(phase)
+}
+
+/// True for a failure that a pod in this phase brings about, though another may have.
+const fn fits_its_pod(record: &Record, phase: PodPhase) -> bool {
+    is_cut(record) && (takes_no_connection(phase) || matches!(phase, PodPhase::Draining))
 }
 
 /// The phase that all share; unknown where they differ or there is none.

@@ -11,8 +11,10 @@ const EXIT_NEAR_NS: u64 = 20_000_000;
 const EXIT_VAGUE_NS: u64 = 1_200_000_000;
 /// A request that waited this long was being answered; a cut before that met it unread.
 const IN_FLIGHT_NS: u64 = 100_000_000;
-/// A pod that became Ready less than this ago is new.
+/// A pod that became Ready less than this ago is new, …
 const YOUNG_NS: u64 = 10_000_000_000;
+/// … one that was there before the disruption for so long only: runs begin soon after their pods are Ready.
+const YOUNG_AT_FIRST_NS: u64 = 1_000_000_000;
 
 /// What lies behind a failed or late request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +54,49 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Every one.
+    pub const ALL: [Self; 16] = [
+        Self::ListenerClosedEarly,
+        Self::NoEndpoint,
+        Self::AddressGone,
+        Self::AcceptQueueDropped,
+        Self::IdleCloseRace,
+        Self::PinnedKeepAlive,
+        Self::DrainTooShort,
+        Self::GraceUsedUp,
+        Self::StopIgnored,
+        Self::ReadyTooEarly,
+        Self::ErrorsWhileStopping,
+        Self::LateColdPod,
+        Self::Backlog,
+        Self::Crashed,
+        Self::ServiceError,
+        Self::Unexplained,
+    ];
+
+    /// The name in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ListenerClosedEarly => "listener-closed-early",
+            Self::NoEndpoint => "no-endpoint",
+            Self::AddressGone => "address-gone",
+            Self::AcceptQueueDropped => "accept-queue-dropped",
+            Self::IdleCloseRace => "idle-close-race",
+            Self::PinnedKeepAlive => "pinned-keep-alive",
+            Self::DrainTooShort => "drain-too-short",
+            Self::GraceUsedUp => "grace-used-up",
+            Self::StopIgnored => "stop-ignored",
+            Self::ReadyTooEarly => "ready-too-early",
+            Self::ErrorsWhileStopping => "errors-while-stopping",
+            Self::LateColdPod => "late-cold-pod",
+            Self::Backlog => "backlog",
+            Self::Crashed => "crashed",
+            Self::ServiceError => "service-error",
+            Self::Unexplained => "unexplained",
+        }
+    }
+
     /// What happened, completing "because …".
     #[must_use]
     pub const fn text(self) -> &'static str {
@@ -129,29 +174,46 @@ impl Cause {
         if met_no_endpoint(record) || found.nowhere_to_go {
             return Self::NoEndpoint;
         }
-        let Some(pod) = found.pod else {
-            return if record.class == Class::None { Self::Backlog } else { Self::Unexplained };
-        };
+        match found.pod {
+            Some(pod) => Self::on(pod, found.phase, record, found),
+            None => Self::on_any(record, found),
+        }
+    }
+
+    /// Which pod it met is not known: only what all agree on that it can have been.
+    fn on_any(record: &Record, found: &Attribution<'_>) -> Self {
+        let each = found.candidates.iter().filter(|_| found.by_any);
+        let mut causes = each.map(|(_, pod)| Self::on(pod, pod.phase(found.moment), record, found));
+        match causes.next() {
+            Some(cause) if causes.all(|other| other == cause) => cause,
+            _ if record.class == Class::None => Self::Backlog,
+            _ => Self::Unexplained,
+        }
+    }
+
+    /// What a pod in this phase did to it.
+    fn on(pod: &PodFacts, phase: PodPhase, record: &Record, found: &Attribution<'_>) -> Self {
         if pod.is_down_by_itself(found.moment, EXIT_NEAR_NS) {
             return Self::Crashed;
         }
-        let stopping = !matches!(found.phase, PodPhase::Starting | PodPhase::Serving | PodPhase::Unknown);
-        let new = found.phase == PodPhase::Starting
-            || (found.phase == PodPhase::Serving
-                && pod.ready.is_some_and(|ready| found.moment.saturating_sub(ready) < YOUNG_NS));
+        let stopping = !matches!(phase, PodPhase::Starting | PodPhase::Serving | PodPhase::Unknown);
+        let young = if pod.is_newcomer { YOUNG_NS } else { YOUNG_AT_FIRST_NS };
+        let new = phase == PodPhase::Starting
+            || (phase == PodPhase::Serving
+                && pod.ready.is_some_and(|ready| found.moment.saturating_sub(ready) < young));
         match record.class {
             Class::None if new => Self::LateColdPod,
             Class::None => Self::Backlog,
             Class::ConnectRefused | Class::Http4xx | Class::Http5xx | Class::StatusUnexpected if new => {
                 Self::ReadyTooEarly
             }
-            Class::ConnectRefused if found.phase == PodPhase::IpGone => Self::AddressGone,
+            Class::ConnectRefused if phase == PodPhase::IpGone => Self::AddressGone,
             Class::ConnectRefused if stopping => Self::ListenerClosedEarly,
             Class::Http4xx | Class::Http5xx | Class::StatusUnexpected if stopping => {
                 Self::ErrorsWhileStopping
             }
             Class::ConnectTimeout | Class::ConnectUnreachable | Class::WaitTimeout | Class::BodyTimeout => {
-                Self::of_silence(found, pod)
+                Self::of_silence(found, pod, phase)
             }
             _ if is_cut(record) => Self::of_cut(record, found, pod, stopping),
             Class::Dns | Class::Tls => Self::Unexplained,
@@ -160,8 +222,8 @@ impl Cause {
     }
 
     /// Nothing came back.
-    fn of_silence(found: &Attribution<'_>, pod: &PodFacts) -> Self {
-        let gone = matches!(found.phase, PodPhase::IpGone | PodPhase::Exited);
+    fn of_silence(found: &Attribution<'_>, pod: &PodFacts, phase: PodPhase) -> Self {
+        let gone = matches!(phase, PodPhase::IpGone | PodPhase::Exited);
         // The address went away while the client waited.
         let went = pod.timeline.ip_gone_ns.is_some_and(|gone| (found.moment..=found.seen).contains(&gone));
         if gone || went { Self::AddressGone } else { Self::Backlog }
@@ -171,16 +233,18 @@ impl Cause {
     fn of_cut(record: &Record, found: &Attribution<'_>, pod: &PodFacts, stopping: bool) -> Self {
         let timeline = &pod.timeline;
         let fresh = record.nth <= 1 && !record.flags.has(Flags::REUSED);
-        let waited = u64::from(record.end.saturating_sub(record.write_done)) * 100;
+        // Less the way there and back.
+        let waited =
+            (u64::from(record.end.saturating_sub(record.write_done)) * 100).saturating_sub(2 * found.away);
         let in_flight = record.stage == Stage::Body
             || record.first_byte != Record::UNSEEN
             || (record.write_done != Record::UNSEEN
                 && record.end != Record::UNSEEN
                 && waited >= IN_FLIGHT_NS);
         let near = if pod.ends_vaguely() { EXIT_VAGUE_NS } else { EXIT_NEAR_NS };
-        let distance = |edge: Option<u64>| edge.map(|edge| edge.abs_diff(found.seen));
-        let at_exit = timeline.exited_ns.is_some_and(|exited| exited <= found.seen.saturating_add(near))
-            || timeline.killed_ns.is_some_and(|killed| killed <= found.seen);
+        let distance = |edge: Option<u64>| edge.map(|edge| edge.abs_diff(found.moment));
+        let at_exit = timeline.exited_ns.is_some_and(|exited| exited <= found.moment.saturating_add(near))
+            || timeline.killed_ns.is_some_and(|killed| killed <= found.moment);
         let listener_is_nearer = distance(timeline.listener_closed_ns)
             .is_some_and(|near| distance(timeline.exited_ns).is_none_or(|exit| near < exit));
         if fresh && !in_flight && listener_is_nearer {

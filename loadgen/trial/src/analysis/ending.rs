@@ -34,8 +34,9 @@ impl Ending {
     }
 }
 
-/// Judges the end of an answered request from the edges of its pod, or where that is not known, of all.
-pub(super) fn of(record: &Record, pods: &BTreeMap<PodId, PodFacts>) -> Ending {
+/// Judges the end of an answered request from the edges of its pod, or where that is not known, of all. `away` is how long what
+/// either side sends is under way.
+pub(super) fn of(record: &Record, pods: &BTreeMap<PodId, PodFacts>, away: u64) -> Ending {
     let answered = record.class == Class::None && !record.is_unsent();
     let Some(end) = stamp(record, record.end).filter(|_| answered) else {
         return Ending::AsRecorded;
@@ -43,7 +44,7 @@ pub(super) fn of(record: &Record, pods: &BTreeMap<PodId, PodFacts>) -> Ending {
     if !record.flags.has(Flags::CLOSE_DELIMITED) {
         return Ending::AsRecorded;
     }
-    let began = started(record);
+    let (began, end) = (started(record).saturating_add(away), end.saturating_sub(away));
     match record.pod.known().and_then(|id| pods.get(&id)) {
         Some(pod) => on(pod, began, end),
         None if pods.values().any(|pod| on(pod, began, end) != Ending::AsRecorded) => Ending::Unknown,

@@ -29,6 +29,8 @@ impl Arm<'_> {
         evidence.silent_lanes = silent.map(|lane| lane.name().to_owned()).collect();
         evidence.late_by_lane =
             self.lanes.iter().map(|lane| (lane.name().to_owned(), lane.late_counted)).collect();
+        evidence.failed_by_lane =
+            self.lanes.iter().map(|lane| (lane.name().to_owned(), lane.failed_by_kind.clone())).collect();
         evidence.overflowed_in_lanes =
             self.lanes.iter().filter_map(|lane| lane.summary).map(|sum| sum.overflowed).sum();
         evidence.interrupted_requests = self.requests().interrupted - evidence.client_faults;
@@ -43,6 +45,11 @@ impl Arm<'_> {
         evidence.remote = !self.agents.is_empty();
         evidence.probed_nodes = self.probed();
         evidence
+    }
+
+    /// How long what is sent is under way between the clients and the pods' host, in nanoseconds.
+    pub(super) fn away(&self) -> u64 {
+        u64::try_from((self.plan.load.rtt / 2).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// True if the load went to an address that is not the workload's own: it may never have reached a pod.

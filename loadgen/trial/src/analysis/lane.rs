@@ -10,6 +10,7 @@ use crate::id::PodId;
 use crate::record::{Class, Flags, Record};
 use crate::report::{self, LagQuantiles, LaneTerminations, Quantiles, Requests};
 use crate::settings;
+use crate::verdict::Kind;
 
 /// What became of a slot, in the sums of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(super) struct Lane<'a> {
     pub(super) late_after: u64,
     /// Late ones that count, whenever.
     pub(super) late_counted: u64,
+    /// Failed ones, whenever.
+    pub(super) failed_by_kind: BTreeMap<Kind, u64>,
     pub(super) summary: Option<Summary>,
 }
 
@@ -117,6 +120,7 @@ impl<'a> Lane<'a> {
             failed_after: 0,
             late_after: 0,
             late_counted: 0,
+            failed_by_kind: BTreeMap::new(),
             summary: None,
         }
     }

@@ -37,17 +37,17 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Takes a record, in any order.
-    pub(super) fn add(&mut self, record: &Record, pods: &BTreeMap<PodId, PodFacts>) {
+    /// Takes a record, in any order. What the client sends is under way for `away`.
+    pub(super) fn add(&mut self, record: &Record, pods: &BTreeMap<PodId, PodFacts>, away: u64) {
         let opened = record.nth <= 1 && !record.flags.has(Flags::REUSED);
         if record.is_unsent() || !opened {
             return;
         }
-        let at = started(record);
+        let at = started(record).saturating_add(away);
         *self.begun.entry(record.node).or_default().entry(at / STEP_NS).or_default() += 1;
         let answered = !record.class.is_service_failure();
         // A connection that was refused or timed out had been routed as well, to a pod that is told by its state.
-        let id = if answered { record.pod.known() } else { attribute(pods, None, record).id };
+        let id = if answered { record.pod.known() } else { attribute(pods, None, record, away).id };
         if let Some(id) = id {
             let last = self.reached.entry((record.node, id)).or_default().entry(at / STEP_NS).or_default();
             *last = at.max(*last);

@@ -85,7 +85,7 @@ pub(super) fn sentence(
 fn when(found: &Attribution<'_>) -> String {
     let absolute = || format!("at {} s", seconds(found.moment));
     let Some(pod) = found.pod else {
-        return format!("{} of the run", absolute());
+        return format!("{} of the run{}", absolute(), meanwhile(found));
     };
     let timeline = &pod.timeline;
     let edges = [
@@ -102,6 +102,25 @@ fn when(found: &Attribution<'_>) -> String {
             || format!("{} on pod {}", absolute(), pod.name),
             |(edge, name)| format!("{} after {name} pod {}", duration(found.moment - edge), pod.name),
         )
+}
+
+/// Who may have done it, where that explains it.
+fn meanwhile(found: &Attribution<'_>) -> String {
+    const NAMED: usize = 3;
+    let names: Vec<&str> = found.candidates.iter().map(|(_, pod)| pod.name.as_str()).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        _ if !found.by_any => String::new(),
+        [one] => format!(", while {one} was stopping"),
+        [others @ .., last] if others.len() < NAMED => {
+            format!(", while {} and {last} were stopping", others.join(", "))
+        }
+        [first @ .., _] => format!(
+            ", while {} and {} more were stopping",
+            first.get(..NAMED).unwrap_or(first).join(", "),
+            names.len() - NAMED
+        ),
+    }
 }
 
 /// The nearest edge, in words.

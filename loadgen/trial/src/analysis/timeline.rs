@@ -20,6 +20,8 @@ pub(crate) struct PodFacts {
     pub(crate) inferred: BTreeSet<&'static str>,
     pub(crate) main_started: Option<u64>,
     pub(crate) ready: Option<u64>,
+    /// It became Ready after the disruption began, as one that takes another's place.
+    pub(crate) is_newcomer: bool,
     pub(crate) post_start: Option<Span>,
     pub(crate) exit: Option<Exit>,
     pub(crate) clock_offset: Option<i64>,

@@ -87,6 +87,9 @@ pub(super) fn doubt(arm: &Arm) -> Option<String> {
         let why = arm.reasons.first().map_or("no reason is given", String::as_str);
         return Some(format!("arm {} is inconclusive: {why}", arm.name));
     }
+    if let Some(why) = arm.doubts.first() {
+        return Some(format!("arm {} may have missed failures: {why}", arm.name));
+    }
     let lost = arm.requests.unsent.saturating_add(arm.requests.interrupted);
     (lost > 0).then(|| format!("arm {} has {lost} slots without an outcome", arm.name))
 }

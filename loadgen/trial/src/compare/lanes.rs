@@ -16,6 +16,8 @@ struct Trial {
     bad: u64,
     /// Requests that were.
     requests: u64,
+    /// Late requests that do not count, since the control arm lets expect as many.
+    excused: u64,
 }
 
 impl Trial {
@@ -86,14 +88,16 @@ fn trials((report, group): (&Report, &Group<'_>), lane: &str, kind: Kind) -> Vec
     let usual = usual_late(report, lane);
     let of = |arm: &&Arm| {
         let (found, hurt) = of_lane(arm, lane)?;
-        let (terminations, requests) = match kind {
-            Kind::Failed => (hurt.failed, hurt.failed_requests),
-            Kind::Late if real(hurt.late_requests) <= usual * real(found.requests.sent) => (0, 0),
-            Kind::Late => (hurt.late, hurt.late_requests),
+        let (terminations, requests, excused) = match kind {
+            Kind::Failed => (hurt.failed, hurt.failed_requests, 0),
+            Kind::Late if real(hurt.late_requests) <= usual * real(found.requests.sent) => {
+                (0, 0, hurt.late_requests)
+            }
+            Kind::Late => (hurt.late, hurt.late_requests, 0),
         };
         // What no terminating pod did, a new one or the rules did: the rollout is bad all the same.
         let bad = terminations.max(u64::from(requests > 0));
-        Some(Trial { exposed: hurt.exposed.max(bad), bad, requests })
+        Some(Trial { exposed: hurt.exposed.max(bad), bad, requests, excused })
     };
     group.arms.iter().filter_map(of).filter(|trial| trial.exposed > 0).collect()
 }
@@ -153,11 +157,20 @@ fn test(
     let p = chance(&base, &new.iter().map(|trial| trial.value(saturated)).collect::<Vec<_>>());
     let would_tell = would_tell(&base, &new, level);
     let mut seen = format!("{} {}", told(kind, &of_new), against(&of_base));
+    let sum = |trials: &[Trial], of: fn(&Trial) -> u64| trials.iter().map(of).fold(0, u64::saturating_add);
     if saturated {
-        let requests =
-            |trials: &[Trial]| count(trials.iter().map(|trial| trial.requests).fold(0, u64::saturating_add));
+        let requests = |trials: &[Trial]| count(sum(trials, |trial| trial.requests));
         let (new, base) = (requests(&new), requests(&base));
         seen = format!("{seen}, which are all, so that requests count: {new} against {base}");
+    }
+    let excused = |trials: &[Trial]| sum(trials, |trial| trial.excused);
+    let (of_new_excused, of_base_excused) = (excused(&new), excused(&base));
+    if of_new_excused + of_base_excused > 0 {
+        seen = format!(
+            "{seen}, {} against {} late requests beside these being no more than the control arms let expect",
+            count(of_new_excused),
+            count(of_base_excused)
+        );
     }
     let (outcome, sentence) = match p {
         None => (Outcome::NotComparable, "no termination was exposed to it on both sides".to_owned()),

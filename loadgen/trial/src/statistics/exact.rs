@@ -1,7 +1,10 @@
 //! Exact one-sided tests of whether something became more frequent. Both condition on what was seen in all: nothing is
 //! assumed of how often it happens, only that without a change each trial could as well have stood on the other side.
 
+use statrs::function::beta::checked_beta_reg;
 use statrs::function::factorial::ln_binomial;
+
+use super::real;
 
 /// More trials on one side than this are not tested: no run of ours has as many, and a damaged file may claim any number.
 pub const MOST_TRIALS: usize = 64;
@@ -29,6 +32,26 @@ pub fn fisher_at_least(base: (u64, u64), new: (u64, u64)) -> Option<f64> {
     let tail: f64 =
         (least..=bad.min(new_total)).map(|count| (ways(count) - ln_binomial(all, bad)).exp()).sum();
     Some(tail.min(1.0))
+}
+
+/// How likely at least `new.0` of all events fall among the `new.1` new chances if both sides have the same rate: the exact conditional
+/// test of two Poisson rates. Each side is (events, chances). Where events are no longer rare it says less than Fisher's, never more;
+/// it takes any number of chances.
+///
+/// Events must be independent of each other: where they come together, it calls a rate higher too soon. `None` without chances.
+#[must_use]
+pub fn rate_at_least(base: (u64, u64), new: (u64, u64)) -> Option<f64> {
+    let ((of_base, base_total), (of_new, new_total)) = (base, new);
+    if base_total == 0 || new_total == 0 {
+        return None;
+    }
+    if of_new == 0 {
+        return Some(1.0);
+    }
+    // Given how many there are in all, each is a new one with this probability.
+    let share = real(new_total) / (real(base_total) + real(new_total));
+    // The binomial's upper tail.
+    checked_beta_reg(real(of_new), real(of_base) + 1.0, share).ok()
 }
 
 /// The exact permutation test: of all ways to divide the pooled values into two groups of these sizes, the share in which the second

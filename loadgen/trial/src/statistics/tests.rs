@@ -103,6 +103,16 @@ proptest! {
     }
 
     #[test]
+    fn the_test_of_two_rates_is_the_binomials_upper_tail(
+        (base_total, new_total) in (1u64..1_000, 1u64..1_000), (of_base, of_new) in (0u64..40, 0u64..40)
+    ) {
+        let share = real(new_total) / real(base_total + new_total);
+        let summed = 1.0 - of_new.checked_sub(1).map_or(0.0, |below| binomial_at_most(below, of_base + of_new, share));
+        let p = rate_at_least((of_base, base_total), (of_new, new_total)).unwrap();
+        prop_assert!((p - summed).abs() < 1e-9, "{p}, summed {summed}");
+    }
+
+    #[test]
     fn the_permutation_test_is_what_counting_every_choice_gives(
         base in proptest::collection::vec(0u64..9, 1..8), new in proptest::collection::vec(0u64..9, 1..8)
     ) {

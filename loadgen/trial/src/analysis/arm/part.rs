@@ -31,6 +31,7 @@ impl Arm<'_> {
             },
             verdict: report::Verdict::Inconclusive,
             reasons: vec![],
+            doubts: vec![],
             load_started_ns: self.load_started,
             load_duration_ns: self
                 .load_ended
@@ -42,6 +43,11 @@ impl Arm<'_> {
             failures_by_class: self.by_class.clone(),
             failures_by_pod_phase: self.by_phase.clone(),
             failures_by_routing: self.by_routing.clone(),
+            failures_by_cause: self
+                .causes
+                .iter()
+                .map(|(cause, number)| (cause.as_str().to_owned(), *number))
+                .collect(),
             failures_before_disruption: self.evidence.failed_before + self.evidence.late_before,
             failures: self.first.values().map(|record| self.failure(record)).collect(),
             terminations: self.terminations(),
@@ -54,7 +60,7 @@ impl Arm<'_> {
     }
 
     fn failure(&self, record: &Record) -> Failure {
-        let found = attribute(&self.pods, self.node(record), record);
+        let found = attribute(&self.pods, self.node(record), record, self.away());
         let lane = self.lanes.get(usize::from(record.lane.0)).map_or("", |lane| lane.name());
         let Attribution { phase, routing, nearest, .. } = found;
         let class = if record.class == crate::record::Class::None { "late" } else { record.class.as_str() };
@@ -70,11 +76,7 @@ impl Arm<'_> {
             connection: record.conn,
             nth: record.nth,
             pod: found.pod.map(|pod| pod.name.clone()),
-            candidates: found
-                .candidates
-                .iter()
-                .filter_map(|id| Some(self.pods.get(id)?.name.clone()))
-                .collect(),
+            candidates: found.candidates.iter().map(|(_, pod)| pod.name.clone()).collect(),
             pod_phase: phase,
             routing,
             nearest_edge: nearest.map(|(edge, _)| edge.to_owned()),

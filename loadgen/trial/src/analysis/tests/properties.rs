@@ -81,6 +81,7 @@ proptest! {
         prop_assert_eq!(arm.failures_by_routing.values().sum::<u64>(), bad);
         prop_assert_eq!(arm.outages.iter().map(|outage| outage.failed + outage.late).sum::<u64>(), bad);
         prop_assert_eq!(arm.failures.len() as u64, bad.min(100));
+        prop_assert_eq!(arm.failures_by_cause.values().sum::<u64>(), bad);
     }
 
     #[test]
@@ -127,6 +128,7 @@ fn memory_stays_flat_and_the_first_hundred_failures_are_shown() {
     }
     let arm = recording(records).arm_report();
     assert_eq!((arm.requests.failed, arm.failures.len()), (5_000, 100));
+    assert_eq!(arm.failures_by_cause.values().sum::<u64>(), 5_000, "also of those that are not listed");
     assert!(arm.failures.is_sorted_by_key(|failure| failure.at_ns));
     assert_eq!(arm.failures[0].at_ns, 4_001_000_000);
     assert_eq!(arm.outages.len(), 1);

@@ -1,6 +1,6 @@
 //! What is known when nobody but the records tells where a request went and when the rules changed.
 
-use super::super::testing::{NEW, REUSED, Recording, Stop};
+use super::super::testing::{NEW, REUSED, Recording, SLOW, Stop};
 use crate::event::Event;
 use crate::id::{NodeId, PodId};
 use crate::record::{Class, Record};
@@ -103,6 +103,28 @@ fn a_refusal_that_either_of_two_can_have_made_names_both_and_neither() {
     assert_eq!((failure.pod.as_deref(), failure.candidates.len()), (None, 2));
     assert_eq!(failure.pod_phase, PodPhase::Exited, "both had ended");
     assert_eq!((arm.pods[0].failed, arm.pods[1].failed, arm.terminations.bad), (0, 0, 2));
+    // Whichever it was, it was for the same reason.
+    let said = "at 3.201 s of the run, while web-0 and web-1 were stopping: connection refused. Because the listener was closed";
+    assert!(failure.sentence.contains(said), "{}", failure.sentence);
+    assert_eq!(arm.failures_by_cause, [("listener-closed-early".to_owned(), 1)].into());
+}
+
+#[test]
+fn a_cut_is_explained_by_the_phase_that_all_candidates_share_and_by_no_other() {
+    // Neither's listener was seen to close: both drain until 5.0 s.
+    let drains = Stop { listener_closed: None, ..Stop::default() };
+    let cut = |other: &Stop| {
+        let recording = unreported(&drains).stop(1, other);
+        recording.failed(SLOW, PodId::NONE.0, 4_100, 300, 1, Class::WaitClosed).arm_report()
+    };
+    let arm = cut(&drains);
+    let failure = &arm.failures[0];
+    assert_eq!((failure.pod.as_deref(), failure.pod_phase), (None, PodPhase::Draining));
+    assert!(failure.sentence.contains("while web-0 and web-1 were stopping: closed"), "{}", failure.sentence);
+    assert_eq!(arm.failures_by_cause, [("drain-too-short".to_owned(), 1)].into());
+    // One that runs its hook still cuts nothing: then it may have been a third.
+    let waits = Stop { pre_stop: Some((3_005, 4_805)), sigterm: Some(4_805), ..drains };
+    assert_eq!(cut(&waits).failures_by_cause, [("unexplained".to_owned(), 1)].into());
 }
 
 #[test]

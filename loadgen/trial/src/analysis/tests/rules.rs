@@ -1,6 +1,6 @@
 //! The order of the verdict.
 
-use crate::analysis::testing::{NEW, REUSED, Recording, Stop, arm};
+use crate::analysis::testing::{NEW, REUSED, Recording, SLOW, Stop, arm};
 use crate::event::Event;
 use crate::plan::Role;
 use crate::record::{Class, Flags, Record};
@@ -43,6 +43,30 @@ fn a_failure_of_the_service_fails_even_where_slots_were_unsent_and_the_recording
     assert_eq!(report.exit_code, 3);
     assert!(report.reasons[0].contains("failed") && report.reasons[1].starts_with("the first was request"));
     judged(&report, Verdict::Fail, "never sent");
+    // Apart from what it failed for, so that nobody takes what it does not show for whole.
+    assert_eq!(
+        report.arms[0].doubts,
+        [
+            "the recording ends early: the run was killed or is not over".to_owned(),
+            "1 of 376 slots were never sent".to_owned()
+        ]
+    );
+    assert_eq!(clean().arm_report().doubts, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_doubtful_of_an_arm_is_told_whether_or_not_it_decides() {
+    let roles = [("trial", Role::Trial), ("dies", Role::NegativeControl)];
+    let unsent = |record: &mut Record| record.flags.set(Flags::UNSENT);
+    let mut recording = arms(&roles, &[0, 1]);
+    let mut slot = Record::due(9_999, crate::analysis::testing::ms(4_000), NEW);
+    unsent(&mut slot);
+    for arm in [0, 1] {
+        recording.records.get_mut(&arm).unwrap().push(slot);
+    }
+    let report = recording.report();
+    let doubts: Vec<_> = report.arms.iter().map(|arm| (arm.verdict, arm.doubts.len())).collect();
+    assert_eq!(doubts, [(Verdict::Fail, 1), (Verdict::Pass, 1)]);
 }
 
 #[test]
@@ -80,7 +104,10 @@ fn late_requests_count_in_excess_of_the_control_arms() {
         .events
         .retain(|timed| timed.arm.0 == 0 || !matches!(timed.event, Event::DeleteRequested { .. }));
     let report = recording.report();
-    assert_eq!(report.arms[0].verdict, Verdict::Pass, "{:?}", report.arms[0].reasons);
+    let reasons = &report.arms[0].reasons;
+    assert_eq!(report.arms[0].verdict, Verdict::Pass, "{reasons:?}");
+    let told = "0 of 376 requests failed, 1 late (1 would have been without a disruption, going by the control arm) over";
+    assert!(reasons[0].starts_with(told), "{reasons:?}");
     judged(&report, Verdict::Inconclusive, "the control arm control did not hold");
 }
 
@@ -143,8 +170,65 @@ fn failures_before_the_disruption_alone_prove_nothing_about_it() {
 fn a_failing_control_makes_the_run_inconclusive_but_never_hides_a_failing_trial() {
     let roles = [("trial", Role::Trial), ("control", Role::Control)];
     judged(&arms(&roles, &[1]).report(), Verdict::Inconclusive, "the control arm control did not hold: 1 of");
-    judged(&arms(&roles, &[0, 1]).report(), Verdict::Fail, "arm trial: 1 of");
+    let other = background((1, Class::WaitReset), (1, Class::ConnectRefused)).report();
+    judged(&other, Verdict::Fail, "arm trial: 1 of");
+    judged(&other, Verdict::Fail, "the control arm control did not hold: 1 of");
     assert_eq!(arms(&roles, &[1]).report().arms[1].verdict, Verdict::Fail);
+}
+
+/// A control and a trial arm, each with so many failed requests of a class in lane `new`, one every 100 ms.
+fn background(trial: (u64, Class), control: (u64, Class)) -> Recording {
+    let mut recording = Recording::empty(vec![arm("control", Role::Control), arm("trial", Role::Trial)]);
+    for (number, (failed, class)) in [control, trial].into_iter().enumerate() {
+        recording = if number > 0 { recording.next_arm() } else { recording }.scene(&Stop::default());
+        for index in 0..failed {
+            recording = recording.failed(NEW, 1, 3_500 + 100 * index, 1, 1, class);
+        }
+    }
+    recording
+}
+
+#[test]
+fn errors_that_the_control_arm_shows_about_as_often_are_inconclusive() {
+    for (trial, control) in [(6, 6), (9, 4), (1, 1)] {
+        let report = background((trial, Class::Http5xx), (control, Class::Http5xx)).report();
+        judged(&report, Verdict::Inconclusive, "fails such requests about as often");
+        judged(&report, Verdict::Inconclusive, "the control arm control did not hold");
+        assert_eq!(report.arms[1].verdict, Verdict::Inconclusive);
+    }
+    // A cut shows while writing or while waiting as it happens.
+    let cut = background((2, Class::WriteReset), (2, Class::WaitReset)).report();
+    judged(
+        &cut,
+        Verdict::Inconclusive,
+        "arm trial: 2 of 377 requests failed: 2 write-reset; the control arm",
+    );
+}
+
+#[test]
+fn errors_clearly_beyond_the_control_arms_are_a_fail() {
+    let more = background((30, Class::Http5xx), (2, Class::Http5xx)).report();
+    judged(&more, Verdict::Fail, "arm trial: 30 of 405 requests failed: 30 http-5xx");
+    // Of another kind, or in another lane, one is enough.
+    let other = background((1, Class::ConnectRefused), (6, Class::Http5xx)).report();
+    judged(&other, Verdict::Fail, "arm trial: 1 of 376 requests failed: 1 connect-refused");
+    let lane = background((6, Class::Http5xx), (6, Class::Http5xx))
+        .failed(REUSED, 0, 4_100, 1, 3, Class::Http5xx)
+        .report();
+    judged(
+        &lane,
+        Verdict::Fail,
+        "arm trial: 7 of 382 requests failed: 7 http-5xx (6 would have without a disruption, going by the control arm)",
+    );
+    // What is accepted beside what fails anyway stays accepted.
+    let mut accepted =
+        background((6, Class::Http5xx), (6, Class::Http5xx)).failed(REUSED, 0, 4_100, 1, 3, Class::Http5xx);
+    accepted.header.plan.expect.failed = Allowed::AtMost(1);
+    judged(
+        &accepted.report(),
+        Verdict::Inconclusive,
+        "7 of 382 requests failed (1 accepted): 7 http-5xx; the control",
+    );
 }
 
 #[test]
@@ -154,8 +238,21 @@ fn a_negative_control_must_fail() {
     judged(&report, Verdict::Pass, "arm trial: 0 of 375 requests failed");
     assert_eq!(
         (report.arms[1].verdict, report.arms[1].reasons.as_slice()),
-        (Verdict::Pass, &["failed 1 request, as it must".to_owned()][..])
+        (Verdict::Pass, &["failed 1 request, as it must, but none in lanes reused, slow".to_owned()][..])
     );
+    let said =
+        "arm dies failed no request in lanes reused, slow: that failures would be seen there is not shown";
+    assert!(report.run.caveats.iter().any(|caveat| caveat.starts_with(said)), "{:?}", report.run.caveats);
+    let seen = Recording::empty(roles.map(|(name, role)| arm(name, role)).to_vec())
+        .scene(&Stop::default())
+        .next_arm()
+        .scene(&Stop::default())
+        .failed(NEW, 0, 4_100, 1, 1, Class::ConnectRefused)
+        .failed(REUSED, 0, 4_998, 1, 7, Class::WaitReset)
+        .failed(SLOW, 0, 4_100, 300, 7, Class::WaitReset)
+        .report();
+    assert_eq!(seen.arms[1].reasons, ["failed 3 requests, as it must"]);
+    assert!(seen.run.caveats.is_empty(), "{:?}", seen.run.caveats);
     judged(&arms(&roles, &[]).report(), Verdict::Inconclusive, "the negative control failed no request");
     judged(&arms(&roles, &[0]).report(), Verdict::Fail, "arm trial: 1 of 376");
 }

@@ -126,6 +126,37 @@ fn a_kept_connection_cut_at_the_exit_was_pinned() {
     );
 }
 
+/// What ends a request happens at the pod's host half a round trip before the client sees it, and what a client sends gets there
+/// as long after.
+#[test]
+fn edges_are_held_against_what_clients_at_a_distance_see_when_it_happened_there() {
+    let far = |mut recording: Recording| {
+        recording.header.plan.arms[0].load.rtt = std::time::Duration::from_millis(40);
+        recording.failure()
+    };
+    let cut = || Recording::of(&Stop::default()).failed(REUSED, 0, 4_980, 41, 57, Class::WaitReset);
+    for (failure, margin) in [(cut().failure(), 20), (far(cut()), 0)] {
+        assert_eq!(
+            (failure.nearest_edge.as_deref(), failure.margin_ns),
+            (Some("exited"), Some(margin * 1_000_000))
+        );
+        assert_eq!(failure.at_ns, 5_021_000_000, "when the client saw it");
+    }
+    // On its way to a closed listener, not yet closed as it was seen from afar; and the other way round.
+    let stop = || Recording::of(&Stop { removed: Some(5_500), ..Stop::default() });
+    let refused = stop().failed(NEW, 0, 3_980, 40, 1, Class::ConnectRefused);
+    assert_eq!(refused.clone().failure().pod_phase, PodPhase::ListenerClosed);
+    assert_eq!(far(refused).pod_phase, PodPhase::PreStop);
+    let silent = stop().failed(NEW, 0, 5_090, 3_000, 1, Class::ConnectTimeout);
+    assert_eq!(silent.clone().failure().pod_phase, PodPhase::Exited);
+    assert_eq!(far(silent).pod_phase, PodPhase::IpGone);
+    // The way there and back is no time in which an answer was under way.
+    let mut waited = Recording::of(&Stop::default()).failed(REUSED, 0, 4_300, 110, 57, Class::WaitClosed);
+    because(&waited.clone().failure(), Cause::DrainTooShort);
+    waited.header.plan.arms[0].load.rtt = std::time::Duration::from_millis(40);
+    because(&waited.failure(), Cause::IdleCloseRace);
+}
+
 #[test]
 fn cut_in_the_middle_of_an_answer_is_a_drain_that_was_too_short() {
     for class in [Class::BodyReset, Class::BodyClosed, Class::WaitReset] {
@@ -156,9 +187,8 @@ fn late_from_a_pod_just_ready_is_a_cold_pod_and_else_a_backlog() {
     because(&cold, Cause::LateColdPod);
     assert_eq!((cold.class.as_str(), cold.pod_phase), ("late", PodPhase::Serving));
     assert!(cold.sentence.contains("answered 1.200 s after it was due"), "{}", cold.sentence);
-    let mut old = Recording::of(&Stop::default()).answered(NEW, 0, 3_950, 1_200, 1);
-    old.events.retain(|timed| !matches!(timed.event, Event::PodReady { .. }));
-    because(&old.failure(), Cause::Backlog);
+    let old = Recording::of(&Stop::default()).answered(NEW, 0, 3_950, 1_200, 1).failure();
+    because(&old, Cause::Backlog);
 }
 
 #[test]
@@ -186,11 +216,22 @@ fn errors_and_refusals_from_a_new_pod_mean_ready_too_early() {
 }
 
 #[test]
+fn a_pod_that_was_there_before_the_disruption_is_soon_no_new_one() {
+    let at = |at: u64| Recording::of(&Stop::default()).failed(NEW, 1, at, 1, 1, Class::Http5xx).failure();
+    // It became Ready at 0.002 s, when nothing had been sent to it.
+    because(&at(500), Cause::ReadyTooEarly);
+    for later in [2_000, 4_500] {
+        because(&at(later), Cause::ServiceError);
+    }
+    let late = Recording::of(&Stop::default()).answered(NEW, 1, 4_000, 1_200, 1).failure();
+    because(&late, Cause::Backlog);
+}
+
+#[test]
 fn errors_while_stopping_are_told_from_errors_of_the_service() {
     let stopping = Recording::of(&Stop::default()).failed(REUSED, 0, 4_500, 1, 3, Class::Http5xx).failure();
     because(&stopping, Cause::ErrorsWhileStopping);
-    let mut serving = Recording::of(&Stop::default()).failed(REUSED, 1, 4_500, 1, 3, Class::BodyCorrupt);
-    serving.events.retain(|timed| !matches!(timed.event, Event::PodReady { .. }));
+    let serving = Recording::of(&Stop::default()).failed(REUSED, 1, 4_500, 1, 3, Class::BodyCorrupt);
     because(&serving.failure(), Cause::ServiceError);
 }
 
@@ -214,11 +255,10 @@ fn an_http2_connection_that_is_cut_at_the_exit_was_pinned_like_any_kept_one() {
 
 #[test]
 fn late_for_a_syn_that_was_sent_again_is_a_backlog_of_the_pod_that_answered() {
-    let mut recording = Recording::of(&Stop::default()).request(NEW, 0, 3_950, 1_100, 1, |record| {
+    let recording = Recording::of(&Stop::default()).request(NEW, 0, 3_950, 1_100, 1, |record| {
         (record.class, record.stage, record.status) = (Class::None, Stage::Done, 200);
         (record.write_done, record.first_byte) = (record.start + 10_000_000, record.end);
     });
-    recording.events.retain(|timed| !matches!(timed.event, Event::PodReady { .. }));
     let failure = recording.failure();
     because(&failure, Cause::Backlog);
     assert_eq!((failure.class.as_str(), failure.pod.as_deref()), ("late", Some("web-0")));

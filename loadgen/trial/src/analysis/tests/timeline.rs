@@ -2,9 +2,10 @@
 
 use contract::lifecycle::{Event as Lifecycle, Hook, Load};
 
-use crate::analysis::testing::{NEW, REUSED, Recording, SLOW, Stop, from_node};
+use crate::analysis::testing::{NEW, REUSED, Recording, SLOW, Stop, arm, from_node};
 use crate::event::{Event, HookOutcome};
 use crate::id::PodId;
+use crate::plan::Role;
 use crate::record::{Class, Flags};
 use crate::report::{Arm, PodPhase};
 use crate::routing::Routing;
@@ -214,6 +215,27 @@ fn advice_names_the_most_frequent_cause_first_with_a_patch_from_what_was_observe
     let patch = report.advice[0].patch.as_deref().unwrap();
     assert!(patch.contains("              sleep:\n                seconds: 4\n"), "{patch}");
     assert_eq!(report.advice[1].patch, None, "closing connections is the server's matter");
+    assert!(report.advice.iter().all(|advice| advice.arm.is_none()), "there is only one");
+}
+
+#[test]
+fn advice_is_given_to_each_arm_by_itself_and_to_repeats_together() {
+    let names = ["a", "a #2", "b", "fine"];
+    let mut recording = Recording::empty(names.map(|name| arm(name, Role::Trial)).to_vec());
+    for (removed, refused) in [(5_200, 1), (5_200, 1), (7_900, 3), (7_900, 0)] {
+        recording = recording.scene(&Stop { removed: Some(removed), ..Stop::default() });
+        for at in 0..refused {
+            recording = recording.failed(NEW, 0, 4_100 + at, 1, 1, Class::ConnectRefused);
+        }
+        recording = recording.next_arm();
+    }
+    let advice = recording.report().advice;
+    let told: Vec<_> = advice.iter().map(|advice| (advice.arm.as_deref(), &advice.text[..10])).collect();
+    assert_eq!(told, [(Some("a"), "2 requests"), (Some("b"), "3 requests")]);
+    // Each after what was seen of its own rules: 2.2 s and 4.9 s, and a second more.
+    let sleeps =
+        advice.iter().map(|advice| advice.patch.as_deref().unwrap().rsplit_once(": ").unwrap().1.trim());
+    assert_eq!(sleeps.collect::<Vec<_>>(), ["4", "6"]);
 }
 
 #[test]
