@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use trial::plan::{Arm, Plan};
 use trial::report::Report;
 use trial::settings::human;
 
@@ -173,6 +174,14 @@ fn complain(message: &dyn Display) {
 fn fail(message: &dyn Display) -> ExitCode {
     complain(message);
     ExitCode::CouldNotRun
+}
+
+/// What no engine could send is told before anything is touched.
+fn sendable(plan: &Plan) -> Result<(), ExitCode> {
+    let check = |arm: &Arm| {
+        engine::check(&arm.load).map_err(|error| misuse(&format!("the load of arm {}: {error}", arm.name)))
+    };
+    plan.arms.iter().try_for_each(check)
 }
 
 fn misuse(message: &dyn Display) -> ExitCode {

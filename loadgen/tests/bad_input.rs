@@ -40,6 +40,19 @@ fn a_rate_of_nothing_and_an_unknown_lane_are_named() {
 }
 
 #[test]
+fn requests_that_cannot_be_sent_are_refused_before_anything_is_touched() {
+    let scratch = Scratch::new();
+    let out = scratch.join("out");
+    let load = ["load", "--out", out.to_str().unwrap(), "http://127.0.0.1:9/"];
+    for (flag, value, says) in [("-X", "G T", "method `G T`"), ("-H", "a: b\u{1}", "header `a`")] {
+        loadgen(&[&load[..], &[flag, value]].concat()).assert_one_line(2, &[says]);
+        assert!(!out.exists(), "{says}");
+    }
+    loadgen(&["run", "--dry-run", "--set", "load.request.method=G T"])
+        .assert_one_line(2, &["default", "method `G T`"]);
+}
+
+#[test]
 fn files_that_are_no_scenarios_are_refused_whatever_they_are() {
     let scratch = Scratch::new();
     let empty = scratch.write("empty.yaml", b"");

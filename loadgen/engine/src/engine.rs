@@ -190,6 +190,14 @@ impl Drop for Engine {
     }
 }
 
+/// Whether an engine would begin this load, as far as that can be known without one.
+///
+/// # Errors
+/// As [`Engine::spawn`] for requests that cannot be sent as given.
+pub fn check(load: &Load) -> Result<(), EngineError> {
+    plan(load).map(drop)
+}
+
 fn plan(load: &Load) -> Result<Vec<LanePlan>, EngineError> {
     let count = load.lanes.len();
     let security = Security::of(load)?;

@@ -17,7 +17,8 @@
 //! * `sink`, `progress`: records out, without ever waiting; counters for a live line
 //!
 //! Invariants: for each lane, slots scheduled = records handed over + rows counted as overflowed. A request of which a
-//! byte was written, or was tried to be written, is never sent again (but by lane `pooled`). Nothing waits for a free connection.
+//! byte was written, or was tried to be written, is never sent again (but by lane `pooled`). A slot waits for a free
+//! connection only as long as the engine itself is what keeps it from being free.
 
 mod attempt;
 mod classify;
@@ -43,7 +44,7 @@ mod timer;
 mod turn;
 mod worker;
 
-pub use engine::{Engine, EngineConfig, LaneSummary, Summary};
+pub use engine::{Engine, EngineConfig, LaneSummary, Summary, check};
 pub use error::EngineError;
 pub use progress::Progress;
 pub use route::{Direct, Named, Pick, Route};

@@ -149,6 +149,9 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
+    if let Err(code) = super::sendable(&plan) {
+        return code;
+    }
     let Some(Target::Url(url)) = plan.arms.first().map(|arm| arm.load.target.clone()) else {
         return super::fail(&"the plan has no target");
     };

@@ -118,7 +118,7 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    if let Err(code) = fits::fits(arguments.on, arguments, &plan) {
+    if let Err(code) = fits::fits(arguments.on, arguments, &plan).and_then(|()| super::sendable(&plan)) {
         return code;
     }
     if arguments.dry_run {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::attribution::{attribute, seen};
+use super::attribution::{attribute, felt, seen};
 use super::cause::Cause;
 use super::lane::{Lane, Outcome, Summary};
 use super::reach::Reach;
@@ -306,7 +306,8 @@ impl<'a> Arm<'a> {
                 }
             }
         }
-        self.count(record, late, found.moment, timing);
+        // Outages are what clients feel, however far they are.
+        self.count(record, late, felt(record), timing);
         self.first.insert((seen, record.lane.0, record.agent, record.slot, record.worker), *record);
         if self.first.len() > FAILURES_SHOWN {
             self.first.pop_last();

@@ -52,6 +52,11 @@ pub(super) fn seen(record: &Record) -> u64 {
     stamp(record, record.end).unwrap_or_else(|| started(record))
 }
 
+/// The moment that a failure belongs to, as its client saw it: when it began for what shows only after waiting.
+pub(super) fn felt(record: &Record) -> u64 {
+    if shows_late(record.class) { started(record) } else { seen(record) }
+}
+
 /// True for what cuts a connection or refuses one, as opposed to answers and timeouts.
 pub(super) const fn is_cut(record: &Record) -> bool {
     // The handshake of TLS follows that of TCP at once, and is cut by what cuts a first request.

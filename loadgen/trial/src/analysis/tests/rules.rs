@@ -48,7 +48,7 @@ fn a_failure_of_the_service_fails_even_where_slots_were_unsent_and_the_recording
         report.arms[0].doubts,
         [
             "the recording ends early: the run was killed or is not over".to_owned(),
-            "1 of 376 slots were never sent".to_owned()
+            "1 of 377 slots were never sent".to_owned()
         ]
     );
     assert_eq!(clean().arm_report().doubts, Vec::<String>::new());

@@ -149,7 +149,12 @@ fn edges_are_held_against_what_clients_at_a_distance_see_when_it_happened_there(
     assert_eq!(far(refused).pod_phase, PodPhase::PreStop);
     let silent = stop().failed(NEW, 0, 5_090, 3_000, 1, Class::ConnectTimeout);
     assert_eq!(silent.clone().failure().pod_phase, PodPhase::Exited);
-    assert_eq!(far(silent).pod_phase, PodPhase::IpGone);
+    assert_eq!(far(silent.clone()).pod_phase, PodPhase::IpGone);
+    // Outages are as clients feel them, however far they are.
+    let outages = silent.clone().arm_report().outages;
+    let mut from_afar = silent;
+    from_afar.header.plan.arms[0].load.rtt = std::time::Duration::from_millis(40);
+    assert_eq!(from_afar.arm_report().outages, outages);
     // The way there and back is no time in which an answer was under way.
     let mut waited = Recording::of(&Stop::default()).failed(REUSED, 0, 4_300, 110, 57, Class::WaitClosed);
     because(&waited.clone().failure(), Cause::DrainTooShort);
