@@ -43,13 +43,13 @@ fn a_rate_of_nothing_and_an_unknown_lane_are_named() {
 fn requests_that_cannot_be_sent_are_refused_before_anything_is_touched() {
     let scratch = Scratch::new();
     let out = scratch.join("out");
-    let load = ["load", "--out", out.to_str().unwrap(), "http://127.0.0.1:9/"];
-    for (flag, value, says) in [("-X", "G T", "method `G T`"), ("-H", "a: b\u{1}", "header `a`")] {
-        loadgen(&[&load[..], &[flag, value]].concat()).assert_one_line(2, &[says]);
-        assert!(!out.exists(), "{says}");
-    }
-    loadgen(&["run", "--dry-run", "--set", "load.request.method=G T"])
-        .assert_one_line(2, &["default", "method `G T`"]);
+    let load = ["load", "--lanes", "h2", "--out", out.to_str().unwrap(), "http://127.0.0.1:9/"];
+    let says = ["header `host`", "not a host and port"];
+    loadgen(&[&load[..], &["-H", "Host: a b"]].concat()).assert_one_line(2, &says);
+    assert!(!out.exists());
+    let run =
+        ["run", "--dry-run", "--set", "load.lanes={h2: {rate: 1}}", "--set", "load.request.headers.Host=a b"];
+    loadgen(&run).assert_one_line(2, &says);
 }
 
 #[test]
