@@ -338,6 +338,9 @@ impl Attempt {
             && class != Class::BodyCorrupt
             && connection.is_in_order()
             && !connection.notes.is_over()
+            && connection.notes.write_errno.get() == 0
+            // From then on it is not HTTP.
+            && self.record.get().status != 101
             && !self.record.get().flags.has(Flags::CLOSE_ANNOUNCED)
             && !self.lane.has_aged(connection.opened)
             && self.lane.plan.settings.max_requests_per_connection.is_none_or(|most| connection.used < most)

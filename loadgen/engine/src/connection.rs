@@ -180,7 +180,10 @@ impl Connection {
     pub(crate) fn begin(&mut self, template: &Template, slot: u64, looks: bool) -> Bytes {
         let kept = if self.used == 0 { Kept::No } else { Kept::Yes };
         self.used += 1;
-        self.socket.state.set(Rest::InUse);
+        // What is known of its end stays known: what told it is read, and told once.
+        if self.socket.state.get() != Rest::Over {
+            self.socket.state.set(Rest::InUse);
+        }
         self.notes.begin(kept, looks);
         self.socket.http.borrow_mut().begin(template, slot, &self.host)
     }
@@ -195,7 +198,8 @@ impl Connection {
         let mut unasked = self.used > 1;
         poll_fn(|cx| {
             let mut http = self.socket.http.borrow_mut();
-            if std::mem::take(&mut unasked) && http.poll_unasked(cx).is_ready() {
+            let over = self.socket.state.get() == Rest::Over;
+            if std::mem::take(&mut unasked) && (over || http.poll_unasked(cx).is_ready()) {
                 self.notes.stale.set(true);
                 return Poll::Ready(Err(Failure::Cut));
             }

@@ -75,6 +75,8 @@ impl Hand {
     /// The request under way has until then, and not until what was said when it began.
     pub(crate) fn has_until(&self, deadline: Stamp) {
         self.deadline.set(Some(deadline));
+        // That its time was over was said of the old one.
+        self.cut.set(self.cut.get().filter(|cut| *cut != Ending::TimedOut));
     }
 
     /// Ends the request under way.

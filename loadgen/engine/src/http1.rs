@@ -60,6 +60,8 @@ pub(crate) struct Http1<S> {
     head_only: bool,
     /// What was read and is not understood yet.
     rest: Vec<u8>,
+    /// So much of a head was looked at in vain.
+    seen: usize,
     state: State,
 }
 
@@ -80,6 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
             flushed: true,
             head_only: false,
             rest: Vec::new(),
+            seen: 0,
             state: State::Done,
         }
     }
@@ -88,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
     pub(crate) fn begin(&mut self, template: &Template, slot: u64, host: &HeaderValue) -> Bytes {
         self.out.clear();
         let body = template.write(slot, host, &mut self.out);
-        (self.sent, self.flushed, self.state) = (0, false, State::Head);
+        (self.sent, self.flushed, self.seen, self.state) = (0, false, 0, State::Head);
         self.head_only = template.is_head();
         body
     }
@@ -141,7 +144,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
                 return Poll::Ready(Err(Failure::Cut));
             }
             self.flushed = true;
+            self.out.clear();
             self.out.shrink_to(BUFFER_MAX);
+            self.sent = 0;
         }
         Poll::Ready(Ok(()))
     }
@@ -194,9 +199,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
             match &mut self.state {
                 State::Done => return Ok(at),
                 State::Head => {
-                    let Some((length, head)) = head::parse(&bytes[at..])? else {
-                        return if bytes.len() - at > HEAD_MAX { Err(Failure::Unparsable) } else { Ok(at) };
+                    let bytes = &bytes[at..];
+                    // A long head that drips in is not read anew with every drop.
+                    if bytes.len() < self.seen.saturating_mul(2) && !head::has_end(bytes, self.seen) {
+                        return if bytes.len() > HEAD_MAX { Err(Failure::Unparsable) } else { Ok(at) };
+                    }
+                    let Some((length, head)) = head::parse(bytes)? else {
+                        self.seen = bytes.len();
+                        return if bytes.len() > HEAD_MAX { Err(Failure::Unparsable) } else { Ok(at) };
                     };
+                    self.seen = 0;
                     at += length;
                     // What else is to come: the answer itself comes later.
                     if head.is_informational() {

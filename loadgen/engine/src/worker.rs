@@ -152,11 +152,13 @@ impl Worker {
         turn: u64,
     ) -> (Stage, Option<Left>) {
         let attempt = Attempt::new(Rc::clone(lane), record, turn);
-        if self.interrupted.get() {
-            hand.cut(Ending::Interrupted);
-        }
-        let exchange = pin!(attempt.exchange(hand, self));
-        let ending = hand.until_cut(begun + lane.patience(), exchange).await;
+        // What was due and is not sent by now will not be.
+        let ending = if self.interrupted.get() {
+            Ending::Interrupted
+        } else {
+            let exchange = pin!(attempt.exchange(hand, self));
+            hand.until_cut(begun + lane.patience(), exchange).await
+        };
         let (record, left) = if ending == Ending::Unsent || attempt.waits() {
             self.counters.not_begun();
             (unsent(record), None)

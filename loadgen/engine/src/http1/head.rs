@@ -55,8 +55,17 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(usize, Head<'_>)>, Failure> 
     let mut response = httparse::Response::new(&mut fields);
     let parsed = response.parse(bytes).map_err(|_| Failure::Unparsable)?;
     let (httparse::Status::Complete(length), Some(status)) = (parsed, response.code) else { return Ok(None) };
+    if status < 100 {
+        return Err(Failure::Unparsable);
+    }
     let fields = response.headers.iter().map(|field| (field.name, field.value));
     Ok(Some((length, Head::new(status, response.version == Some(0), fields))))
+}
+
+/// True if an empty line, which ends a head, stands behind what was seen before.
+pub(super) fn has_end(bytes: &[u8], seen: usize) -> bool {
+    let new = &bytes[seen.saturating_sub(3).min(bytes.len())..];
+    new.windows(2).any(|two| two == b"\n\n") || new.windows(3).any(|three| three == b"\n\r\n")
 }
 
 impl<'a> Head<'a> {

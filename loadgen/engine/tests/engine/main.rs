@@ -6,6 +6,7 @@ mod exhausted;
 mod fault_server;
 mod h2;
 mod h2_server;
+mod kept;
 mod planted;
 mod pooled;
 mod rested;
