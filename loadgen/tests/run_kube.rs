@@ -91,6 +91,23 @@ fn assert_nothing_left(kubeconfig: &str, run: &Run) {
     assert_eq!(left(kubeconfig, &id(run)), "", "left of run {}", id(run));
 }
 
+/// The run; made again, twice at most, where all that it says against itself is that it stood still for a moment: the machine
+/// is not the cluster's alone.
+fn undisturbed(scratch: &Scratch, name: &str, arguments: &[String]) -> Run {
+    let stood_still = |run: &Run| {
+        let doubts = run.trial()["doubts"].as_array().unwrap();
+        let all = doubts.iter().all(|doubt| doubt.as_str().unwrap().contains(" stalled for "));
+        run.verdict() == "inconclusive" && !doubts.is_empty() && all
+    };
+    let mut made = run(scratch, name, arguments);
+    for again in 2..=3 {
+        if stood_still(&made) {
+            made = run(scratch, &format!("{name}-{again}"), arguments);
+        }
+    }
+    made
+}
+
 #[test]
 #[ignore = "needs a cluster"]
 fn a_rollout_with_pre_stop_and_drain_drops_nothing_and_both_flows_are_seen() {
@@ -98,7 +115,7 @@ fn a_rollout_with_pre_stop_and_drain_drops_nothing_and_both_flows_are_seen() {
     let scratch = Scratch::new();
     let account = published(&kubeconfig, &scratch, None);
     let judged = ["--set", "control=true", "--set", "limits.detectionFloor=500ms"];
-    let run = run(&scratch, "default", &on(&account.kubeconfig, &judged));
+    let run = undisturbed(&scratch, "default", &on(&account.kubeconfig, &judged));
     assert_eq!((run.ran.code, run.verdict()), (0, "pass"), "{}", run.summary());
     assert_eq!((run.count("failed"), run.count("late")), (0, 0));
     assert_eq!(run.trial()["terminations"]["exposed"], 2, "{}", run.trial()["terminations"]);
