@@ -16,8 +16,9 @@ use crate::timer::Timer;
 use crate::worker::Worker;
 
 /// Where slots come faster, all that came due is released together so often, and the sockets are looked at as often: to sleep
-/// and to be woken for each slot, and again for its answer, costs more than the request. So where they come less than this apart (10,000 a second, evenly), slots
-/// go out up to so late, and answers are seen up to so late; both shows in the records, as it is the client's doing.
+/// and to be woken for each slot, and again for its answer, costs more than the request. So where they come less than
+/// this apart (10,000 a second, evenly), slots go out up to so late, and answers are seen up to so late; both shows in the
+/// records, as it is the client's doing.
 const PASS: Duration = Duration::from_micros(100);
 /// Slots released in one go; after these the connections get their turn. Few, as what came due while this thread was not
 /// run comes due all at once: if all of it were released before an answer is read, no connection would be found idle, each
