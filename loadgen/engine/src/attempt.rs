@@ -21,7 +21,7 @@ use trial::settings::LaneKind;
 use crate::classify::{self, Echo, Ending, Seen};
 use crate::connection::{Connection, Destination};
 use crate::hand::Hand;
-use crate::http1::head::{Answers, Head};
+use crate::head::{Answers, Head};
 use crate::http1::{Failure, Reader};
 use crate::lane::{Lane, Seat};
 use crate::route::{Pick, syn_pause};

@@ -4,11 +4,9 @@
 //! here is what it costs the kernel, nearly.
 //!
 //! * here: bytes out, bytes in
-//! * [`head`]: what is taken from an answer's head
 //! * [`body`]: where its body ends
 
 pub(crate) mod body;
-pub(crate) mod head;
 #[cfg(test)]
 mod tests;
 
@@ -20,14 +18,16 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::head::Head;
 use crate::request::Template;
 use body::Body;
-use head::Head;
 
 /// So much of an answer is read at once.
 pub(crate) const ROOM: usize = 64 << 10;
 /// A head that is longer is none.
 const HEAD_MAX: usize = 256 << 10;
+/// As many fields as a head may have.
+const FIELDS_MAX: usize = 100;
 /// A buffer that a large request or head has stretched is let go.
 const BUFFER_MAX: usize = 16 << 10;
 
@@ -201,10 +201,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
                 State::Head => {
                     let bytes = &bytes[at..];
                     // A long head that drips in is not read anew with every drop.
-                    if bytes.len() < self.seen.saturating_mul(2) && !head::has_end(bytes, self.seen) {
+                    if bytes.len() < self.seen.saturating_mul(2) && !has_end(bytes, self.seen) {
                         return if bytes.len() > HEAD_MAX { Err(Failure::Unparsable) } else { Ok(at) };
                     }
-                    let Some((length, head)) = head::parse(bytes)? else {
+                    let Some((length, head)) = parse(bytes)? else {
                         self.seen = bytes.len();
                         return if bytes.len() > HEAD_MAX { Err(Failure::Unparsable) } else { Ok(at) };
                     };
@@ -230,4 +230,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
             }
         }
     }
+}
+
+/// The head that stands at the beginning, and how long it is; `None` as long as it is not complete.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(usize, Head<'_>)>, Failure> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut response = httparse::Response::new(&mut fields);
+    let parsed = response.parse(bytes).map_err(|_| Failure::Unparsable)?;
+    let (httparse::Status::Complete(length), Some(status)) = (parsed, response.code) else { return Ok(None) };
+    if status < 100 {
+        return Err(Failure::Unparsable);
+    }
+    let fields = response.headers.iter().map(|field| (field.name, field.value));
+    Ok(Some((length, Head::new(status, response.version == Some(0), fields))))
+}
+
+/// True if an empty line, which ends a head, stands behind what was seen before.
+fn has_end(bytes: &[u8], seen: usize) -> bool {
+    let new = &bytes[seen.saturating_sub(3).min(bytes.len())..];
+    new.windows(2).any(|two| two == b"\n\n") || new.windows(3).any(|three| three == b"\n\r\n")
 }

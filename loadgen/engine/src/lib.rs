@@ -10,6 +10,7 @@
 //! * `attempt`: the work on one slot, to its one record
 //! * `lane`, `pool`, `request`: kept connections, used in turn, and what is sent on them
 //! * `connection`, `http1`, `stream`: HTTP/1 over a stream that notes what the kernel said
+//! * `head`: what is taken from an answer's head, whatever protocol it came by
 //! * `secure`: TLS between the two
 //! * `multiplexed`, `shared`, `frames`: the same for HTTP/2, by stream
 //! * `pooled`: an ordinary client beside ours, which may send again
@@ -27,6 +28,7 @@ mod engine;
 mod error;
 mod frames;
 mod hand;
+mod head;
 mod http1;
 mod lane;
 mod multiplexed;

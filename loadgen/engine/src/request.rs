@@ -10,13 +10,8 @@ use trial::settings::{Lane, LaneKind, Request as RequestSettings, Target};
 
 use crate::error::EngineError;
 
-/// Names of headers, made once.
-pub(crate) mod names {
-    use contract::headers;
-    use http::HeaderName;
-
-    pub(crate) static SLOT: HeaderName = HeaderName::from_static(headers::SLOT);
-}
+/// Made once.
+static SLOT: HeaderName = HeaderName::from_static(headers::SLOT);
 
 /// Everything of a lane's requests that does not change from slot to slot.
 #[derive(Debug)]
@@ -27,6 +22,8 @@ pub(crate) struct Template {
     headers: HeaderMap,
     /// A request names the host that it goes to.
     names_host: bool,
+    /// A method that is expected to carry something says so too where it does not.
+    says_length: bool,
     body: Body,
     /// Where HTTP/2 says it.
     scheme: Scheme,
@@ -80,10 +77,12 @@ impl Template {
         if names_host {
             headers.insert(HOST, HeaderValue::from_static(""));
         }
-        headers.insert(names::SLOT.clone(), HeaderValue::from_static(""));
+        headers.insert(SLOT.clone(), HeaderValue::from_static(""));
         let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
         let text = Text::of(&method, &path, &headers, names_host);
-        let this = Self { method, uri: Uri::from(path), headers, names_host, body, scheme, text };
+        let says_length = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
+        let this =
+            Self { method, uri: Uri::from(path), headers, names_host, says_length, body, scheme, text };
         if lane.kind == LaneKind::H2 && this.build_h2(0, &HeaderValue::from_static("localhost")).is_err() {
             return Err(EngineError::Header { name: "host".to_owned(), reason: "not a host and port" });
         }
@@ -123,8 +122,7 @@ impl Template {
         }
         out.extend_from_slice(&self.text.fields);
         decimal(out, slot);
-        // A method that is expected to carry something says that it does not.
-        if !body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&self.method) {
+        if self.says_length || !body.is_empty() {
             out.extend_from_slice(b"\r\ncontent-length: ");
             decimal(out, body.len() as u64);
         }
@@ -155,7 +153,7 @@ impl Template {
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
         // In places that are there: a map that grows allocates anew.
-        if let Some(place) = headers.get_mut(&names::SLOT) {
+        if let Some(place) = headers.get_mut(&SLOT) {
             *place = HeaderValue::from(slot);
         }
         if self.names_host
@@ -176,7 +174,7 @@ impl Text {
             if name == HOST {
                 // RFC 9110 would have it first.
                 this.first.extend_from_slice(if names_host { &[] } else { &field });
-            } else if *name != names::SLOT {
+            } else if *name != SLOT {
                 this.fields.extend_from_slice(&field);
             }
         }

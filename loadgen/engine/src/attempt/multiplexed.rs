@@ -13,7 +13,7 @@ use super::answer::BodyEcho;
 use crate::classify::{Ending, Seen};
 use crate::connection::Destination;
 use crate::frames::StreamNotes;
-use crate::http1::head::Head;
+use crate::head::Head;
 use crate::lane::SharedSeat;
 use crate::multiplexed::Multiplexed;
 use crate::worker::Worker;

@@ -12,7 +12,7 @@ use trial::record::Class;
 use super::Attempt;
 use super::answer::BodyEcho;
 use crate::classify::{Ending, Seen};
-use crate::http1::head::Head;
+use crate::head::Head;
 use crate::pooled::{ORIGIN, Pooled, chain, errno, is_rejected};
 use crate::worker::Worker;
 

@@ -1,7 +1,7 @@
 //! Where the body of an answer ends: RFC 9112, section 6.3.
 
 use super::Failure;
-use super::head::{Head, Length};
+use crate::head::{Head, Length};
 
 /// A line between chunks, or what stands after the last one, that is longer is none.
 const BETWEEN_MAX: usize = 16 << 10;

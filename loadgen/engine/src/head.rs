@@ -5,11 +5,6 @@ use contract::lifecycle::ServingState;
 use http::Version;
 use http::response::Parts;
 
-use super::Failure;
-
-/// As many fields as a head may have.
-const FIELDS_MAX: usize = 100;
-
 /// What an answer's head says of itself, of its connection and of the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head<'a> {
@@ -19,8 +14,8 @@ pub(crate) struct Head<'a> {
     says_close: bool,
     says_keep_alive: bool,
     /// Of `Transfer-Encoding`: whether the last coding is `chunked`.
-    pub(super) chunked: Option<bool>,
-    pub(super) length: Length,
+    pub(crate) chunked: Option<bool>,
+    pub(crate) length: Length,
     /// What the pod says of itself: 1 serving, 2 lame duck, 3 draining; 0 for nothing.
     pub(crate) pod_state: u16,
     /// Which of the pod's answers it is; 0 for nothing.
@@ -42,30 +37,11 @@ pub(crate) enum Answers {
 
 /// What `Content-Length` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Length {
+pub(crate) enum Length {
     Absent,
     Of(u64),
     /// No number, or several that differ.
     Wrong,
-}
-
-/// The head that stands at the beginning, and how long it is; `None` as long as it is not complete.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(usize, Head<'_>)>, Failure> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut response = httparse::Response::new(&mut fields);
-    let parsed = response.parse(bytes).map_err(|_| Failure::Unparsable)?;
-    let (httparse::Status::Complete(length), Some(status)) = (parsed, response.code) else { return Ok(None) };
-    if status < 100 {
-        return Err(Failure::Unparsable);
-    }
-    let fields = response.headers.iter().map(|field| (field.name, field.value));
-    Ok(Some((length, Head::new(status, response.version == Some(0), fields))))
-}
-
-/// True if an empty line, which ends a head, stands behind what was seen before.
-pub(super) fn has_end(bytes: &[u8], seen: usize) -> bool {
-    let new = &bytes[seen.saturating_sub(3).min(bytes.len())..];
-    new.windows(2).any(|two| two == b"\n\n") || new.windows(3).any(|three| three == b"\n\r\n")
 }
 
 impl<'a> Head<'a> {
@@ -75,7 +51,7 @@ impl<'a> Head<'a> {
         Self::new(parts.status.as_u16(), parts.version < Version::HTTP_11, fields)
     }
 
-    fn new(status: u16, old: bool, fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+    pub(crate) fn new(status: u16, old: bool, fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut this = Self {
             status,
             old,
@@ -127,7 +103,7 @@ impl<'a> Head<'a> {
     }
 
     /// The answer itself comes later. (101 is one: there is nothing after it that we could read.)
-    pub(super) fn is_informational(&self) -> bool {
+    pub(crate) fn is_informational(&self) -> bool {
         matches!(self.status, 100 | 102..=199)
     }
 
@@ -136,7 +112,7 @@ impl<'a> Head<'a> {
         self.chunked.unwrap_or(self.length != Length::Absent)
     }
 
-    pub(super) fn is_old(&self) -> bool {
+    pub(crate) fn is_old(&self) -> bool {
         self.old
     }
 
@@ -168,6 +144,7 @@ fn pod_state(value: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::parse;
 
     fn head(text: &str) -> Head<'_> {
         parse(text.as_bytes()).expect("HTTP").expect("complete").1
