@@ -172,8 +172,15 @@ fn complain(message: &dyn Display) {
 }
 
 fn fail(message: &dyn Display) -> ExitCode {
-    complain(message);
-    ExitCode::CouldNotRun
+    stop(message, ExitCode::CouldNotRun)
+}
+
+/// Says why there is nothing to report, in the form that whoever called reads.
+fn stop(message: &dyn Display, code: ExitCode) -> ExitCode {
+    if !ci::Surroundings::from_env().tell_failure(message) {
+        complain(message);
+    }
+    code
 }
 
 /// What no engine could send is told before anything is touched.
@@ -185,8 +192,7 @@ fn sendable(plan: &Plan) -> Result<(), ExitCode> {
 }
 
 fn misuse(message: &dyn Display) -> ExitCode {
-    complain(message);
-    ExitCode::Usage
+    stop(message, ExitCode::Usage)
 }
 
 /// The code that a report says.

@@ -44,6 +44,12 @@ pub fn comparison(comparison: &Comparison) -> String {
     command(kind, &title, because) + "\n"
 }
 
+/// One line: why there is no report.
+#[must_use]
+pub fn could_not_run(message: &str) -> String {
+    command("error", "drainproof: could not run", message) + "\n"
+}
+
 fn command(kind: &str, title: &str, message: &str) -> String {
     format!("::{kind} title={}::{}", property(title), data(message))
 }

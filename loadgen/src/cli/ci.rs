@@ -1,8 +1,9 @@
 //! What a CI is told without being asked: reports beside `report.json`, a job's summary, annotations.
 
 use std::env;
+use std::fmt::Display;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use trial::compare::Comparison;
@@ -81,12 +82,29 @@ impl Surroundings {
         ExitCode::Success
     }
 
+    /// Tells a workflow why there is nothing to report: on stderr, where its commands are read as well and no program waits
+    /// for a document. False if this is no workflow.
+    #[expect(clippy::print_stderr, reason = "the other place where a failure is told to the user")]
+    pub(super) fn tell_failure(&self, message: &dyn Display) -> bool {
+        if self.annotates {
+            eprint!("{}", reports::could_not_run(&message.to_string()));
+            // What cannot be written there either stands in the log.
+            // Fenced, as it is no Markdown.
+            let _unsaid = self.append(&format!("**drainproof could not run**\n\n~~~~text\n{message}\n~~~~\n"));
+        }
+        self.annotates
+    }
+
     /// Appends to the job's summary, if there is one.
     fn summarise(&self, page: &str) -> Result<(), ExitCode> {
-        let Some(path) = &self.summary else { return Ok(()) };
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        file.and_then(|mut file| file.write_all(page.as_bytes())).map_err(|error| {
-            super::fail(&format!("failed to append to GITHUB_STEP_SUMMARY ({}): {error}", path.display()))
+        self.append(page).map_err(|error| {
+            let path = self.summary.as_deref().unwrap_or(Path::new("")).display();
+            super::fail(&format!("failed to append to GITHUB_STEP_SUMMARY ({path}): {error}"))
         })
+    }
+
+    fn append(&self, text: &str) -> io::Result<()> {
+        let Some(path) = &self.summary else { return Ok(()) };
+        OpenOptions::new().create(true).append(true).open(path)?.write_all(text.as_bytes())
     }
 }
