@@ -165,22 +165,18 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// One line on stderr.
+/// One line on stderr, in the form that whoever called reads.
 #[expect(clippy::print_stderr, reason = "the one place where a failure is told to the user")]
 fn complain(message: &dyn Display) {
-    eprintln!("loadgen: {message}");
+    match ci::Surroundings::from_env().complaint(message) {
+        Some(line) => eprintln!("{line}"),
+        None => eprintln!("loadgen: {message}"),
+    }
 }
 
 fn fail(message: &dyn Display) -> ExitCode {
-    stop(message, ExitCode::CouldNotRun)
-}
-
-/// Says why there is nothing to report, in the form that whoever called reads.
-fn stop(message: &dyn Display, code: ExitCode) -> ExitCode {
-    if !ci::Surroundings::from_env().tell_failure(message) {
-        complain(message);
-    }
-    code
+    complain(message);
+    ExitCode::CouldNotRun
 }
 
 /// What no engine could send is told before anything is touched.
@@ -192,7 +188,8 @@ fn sendable(plan: &Plan) -> Result<(), ExitCode> {
 }
 
 fn misuse(message: &dyn Display) -> ExitCode {
-    stop(message, ExitCode::Usage)
+    complain(message);
+    ExitCode::Usage
 }
 
 /// The code that a report says.

@@ -63,18 +63,20 @@ assert page.open == [], page.open
 }
 
 #[test]
-fn a_run_that_could_not_begin_is_told_there_too() {
+fn what_goes_wrong_beside_a_report_is_told_there_too() {
     let scratch = Scratch::new();
     let summary = scratch.join("summary.md");
     for (arguments, code, message) in [
         (&["run", "--set", "load.lanes.new.rate=-1"][..], 2, "load.lanes.new.rate"),
         (&["run", "--baseline", "none.json"], 2, "none.json"),
         (&["run", "--no-such-flag"], 2, "--no-such-flag"),
+        (&quick(&["--quiet", "--command", "sleep 60", "--ready-timeout", "300ms"]), 1, "ready"),
     ] {
         let mut run = command(arguments);
+        run.current_dir(scratch.join("."));
         run.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary);
         let ran: Ran = run.output().unwrap().into();
-        ran.assert_one_line(code, &["::error title=drainproof%3A could not run::", message]);
+        ran.assert_one_line(code, &["::error title=drainproof::", message]);
         assert_eq!(ran.stdout, "", "programs read that");
         assert!(fs::read_to_string(&summary).unwrap().contains(message));
         fs::remove_file(&summary).unwrap();

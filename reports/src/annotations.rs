@@ -44,10 +44,10 @@ pub fn comparison(comparison: &Comparison) -> String {
     command(kind, &title, because) + "\n"
 }
 
-/// One line: why there is no report.
+/// What went wrong beside a report, as a command without its line's end.
 #[must_use]
-pub fn could_not_run(message: &str) -> String {
-    command("error", "drainproof: could not run", message) + "\n"
+pub fn complaint(message: &str) -> String {
+    command("error", "drainproof", message)
 }
 
 fn command(kind: &str, title: &str, message: &str) -> String {

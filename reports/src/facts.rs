@@ -6,7 +6,7 @@ use trial::compare::{Comparison, Counts};
 use trial::plan::Role;
 use trial::report::{Advice, Arm, Failure, Pod, Run, Verdict};
 
-use crate::units::{count, counted, duration, percent};
+use crate::units::{count, counted, duration, percent, percent_at_most};
 use crate::wrap::columns;
 
 /// The first failure of each kind (lane, class, pod): the hundredth of the same says nothing new.
@@ -68,13 +68,10 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Advice for a page that is to be short: of each arm what most of its failures want, and how many more there are.
-pub(crate) fn foremost(advice: &[Advice]) -> (Vec<&Advice>, usize) {
+/// Advice for a page that is to be short: of each arm what most of its failures want, and the rest.
+pub(crate) fn foremost(advice: &[Advice]) -> (Vec<&Advice>, Vec<&Advice>) {
     let mut told = BTreeSet::new();
-    let shown: Vec<&Advice> =
-        advice.iter().filter(|advice| advice.arm.is_none() || told.insert(&advice.arm)).collect();
-    let more = advice.len() - shown.len();
-    (shown, more)
+    advice.iter().partition(|advice| advice.arm.is_none() || told.insert(&advice.arm))
 }
 
 /// A control that behaves as it must is good, whatever the word for it would be in a trial.
@@ -123,7 +120,7 @@ pub(crate) fn bad_of_exposed(arm: &Arm) -> String {
 }
 
 fn at_most(rate: f64) -> String {
-    let bound = percent(rate);
+    let bound = percent_at_most(rate);
     if bound.starts_with(['<', '>']) { bound } else { format!("≤ {bound}") }
 }
 

@@ -16,9 +16,9 @@ mod svg;
 mod timeline;
 
 use trial::plan::Role;
-use trial::report::{Arm, Report, Verdict};
+use trial::report::{Advice, Arm, Report, Verdict};
 
-use crate::facts::{bad_of_exposed, duration_or_dash, lanes_of, place, troubles_in, verdict_of};
+use crate::facts::{bad_of_exposed, duration_or_dash, foremost, lanes_of, place, troubles_in, verdict_of};
 use crate::units::{count, duration};
 use page::{Cell, Page, Tone};
 
@@ -108,7 +108,17 @@ fn advice(page: &mut Page, report: &Report) {
         return;
     }
     page.element("h2", "What to do");
-    for advice in &report.advice {
+    let (shown, more) = foremost(&report.advice);
+    pieces(page, &shown);
+    if !more.is_empty() {
+        page.raw(&format!("<details><summary>{} more</summary>\n", more.len()));
+        pieces(page, &more);
+        page.raw("</details>\n");
+    }
+}
+
+fn pieces(page: &mut Page, all: &[&Advice]) {
+    for advice in all {
         let arm = advice.arm.as_ref().map_or_else(String::new, |arm| format!("arm {arm}: "));
         page.element("p", &format!("{arm}{}", advice.text));
         if let Some(patch) = &advice.patch {

@@ -25,7 +25,7 @@ mod text;
 mod units;
 mod wrap;
 
-pub use annotations::{annotations, could_not_run};
+pub use annotations::{annotations, complaint};
 pub use document::{ParseError, json, parse};
 pub use html::html;
 pub use junit::junit;

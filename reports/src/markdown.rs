@@ -176,9 +176,9 @@ fn advice(page: &mut String, advice: &[Advice], names: Names<'_>) {
             line(page, &fence);
         }
     }
-    if more > 0 {
+    if !more.is_empty() {
         line(page, "");
-        line(page, &format!("… and {more} more in report.json"));
+        line(page, &format!("… and {} more in report.json", more.len()));
     }
 }
 

@@ -68,6 +68,13 @@ pub(crate) fn percent(rate: f64) -> String {
     }
 }
 
+/// The same of a bound, which must not look tighter than it is.
+pub(crate) fn percent_at_most(rate: f64) -> String {
+    let up = (rate * 1000.0 - 1e-9).ceil() / 1000.0;
+    // What is below one does not become one.
+    percent(if up < 1.0 { up } else { rate })
+}
+
 /// `1st`, `2nd`, `13th`.
 pub(crate) fn ordinal(number: u32) -> String {
     let suffix = match (number % 10, number % 100) {
@@ -124,6 +131,9 @@ mod tests {
         assert_eq!(percent(0.99996), "> 99.9 %");
         assert_eq!(percent(1.0), "100 %");
         assert_eq!(percent(0.0001), "< 0.1 %");
+        assert_eq!(percent_at_most(0.776_39), "77.7 %");
+        assert_eq!(percent_at_most(0.95), "95 %");
+        assert_eq!(percent_at_most(0.999_96), "> 99.9 %");
         assert_eq!(percent(0.631_596_85), "63.2 %");
     }
 

@@ -207,11 +207,16 @@ impl Attempt {
 
     /// Where the rules send the connection, once they send it anywhere.
     async fn destination(&self, worker: &Worker) -> Result<Destination, Ending> {
+        let mut random = worker.draw();
+        let from = worker.route.from(worker.node, random);
+        self.update(|record| record.node = from);
         self.lane.travel().await;
         // The kernel sends a SYN that nobody answered again. Each meets the rules as they are by then.
         for sent in 1_u32.. {
-            match worker.pick() {
-                Pick::To { pod, address, fallback } => return Ok(Destination { pod, address, fallback }),
+            match worker.route.pick(from, random) {
+                Pick::To { pod, address, fallback } => {
+                    return Ok(Destination { from, pod, address, fallback });
+                }
                 Pick::Rejected => {
                     self.was_rejected();
                     self.lane.travel().await;
@@ -220,6 +225,7 @@ impl Attempt {
                 Pick::Unanswered => {
                     self.was_rejected();
                     sleep(syn_pause(sent)).await;
+                    random = worker.draw();
                 }
                 Pick::Unreachable { pod, after } => {
                     self.update(|record| record.pod = pod);
@@ -241,7 +247,7 @@ impl Attempt {
 
     fn routed_to(&self, destination: Destination) {
         self.update(|record| {
-            record.pod = destination.pod;
+            (record.node, record.pod) = (destination.from, destination.pod);
             if destination.fallback {
                 record.flags.set(Flags::FALLBACK);
             }

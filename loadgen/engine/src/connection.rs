@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
-use trial::id::PodId;
+use trial::id::{NodeId, PodId};
 use trial::time::Stamp;
 
 use crate::classify::Ending;
@@ -35,6 +35,7 @@ const PEER_CLOSES_WITHIN: Duration = Duration::from_millis(250);
 /// Where a connection leads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Destination {
+    pub(crate) from: NodeId,
     pub(crate) pod: PodId,
     pub(crate) address: SocketAddr,
     pub(crate) fallback: bool,

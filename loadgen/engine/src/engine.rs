@@ -254,7 +254,9 @@ fn drive(
     let sink = RefCell::new(Sink::new(records, plans.len()));
     let lanes = plans
         .into_iter()
-        .map(|plan| Lane::new(plan, config.clock, &config.route, random.u64(..), &machinery.lull))
+        .map(|plan| {
+            Lane::new(plan, config.clock, (&config.route, config.node), random.u64(..), &machinery.lull)
+        })
         .collect::<Result<_, _>>()?;
     let worker = Rc::new(Worker {
         clock: config.clock,

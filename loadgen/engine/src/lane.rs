@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clock::Clock;
 use tokio::time::sleep;
-use trial::id::LaneId;
+use trial::id::{LaneId, NodeId};
 use trial::settings::{Lane as LaneSettings, LaneKind, StatusRange};
 use trial::time::Stamp;
 
@@ -63,11 +63,11 @@ enum Kept {
 }
 
 impl Lane {
-    /// `route` and `seed`: of a client that picks by itself.
+    /// `route`, with the node that asks it, and `seed`: of a client that picks by itself.
     pub(crate) fn new(
         plan: LanePlan,
         clock: Clock,
-        route: &Arc<dyn Route>,
+        (route, node): (&Arc<dyn Route>, NodeId),
         seed: u64,
         lull: &Arc<Lull>,
     ) -> Result<Rc<Self>, EngineError> {
@@ -77,7 +77,7 @@ impl Lane {
             LaneKind::Idle => Kept::AtRest(Rested::new(plan.settings.idle, count)),
             LaneKind::Reused | LaneKind::Slow | LaneKind::Post => Kept::InTurn(Pool::new(count)),
             LaneKind::H2 => Kept::Together(Shared::new(count)),
-            LaneKind::Pooled => Kept::Elsewhere(Pooled::new(Arc::clone(route), count, seed)?),
+            LaneKind::Pooled => Kept::Elsewhere(Pooled::new(Arc::clone(route), node, count, seed)?),
         };
         Ok(Rc::new(Self {
             plan,

@@ -12,6 +12,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
 use tokio::time::sleep;
+use trial::id::NodeId;
 
 use crate::error::EngineError;
 use crate::route::{Pick, Route, syn_pause};
@@ -28,10 +29,15 @@ pub(crate) struct Pooled {
 
 impl Pooled {
     /// `connections`: kept ones.
-    pub(crate) fn new(route: Arc<dyn Route>, connections: usize, seed: u64) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        route: Arc<dyn Route>,
+        node: NodeId,
+        connections: usize,
+        seed: u64,
+    ) -> Result<Self, EngineError> {
         let asked = Arc::<AtomicU64>::default();
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
-        let routed = Routed(Arc::new(Rules { route, random, asked: Arc::clone(&asked) }));
+        let routed = Routed(Arc::new(Rules { route, node, random, asked: Arc::clone(&asked) }));
         let client = ClientBuilder::new()
             .no_proxy()
             .redirect(Policy::none())
@@ -53,6 +59,7 @@ struct Routed(Arc<Rules>);
 
 struct Rules {
     route: Arc<dyn Route>,
+    node: NodeId,
     random: Mutex<fastrand::Rng>,
     asked: Arc<AtomicU64>,
 }
@@ -60,7 +67,8 @@ struct Rules {
 impl Rules {
     fn pick(&self) -> Pick {
         let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).u64(..);
-        self.route.pick(random)
+        // Which request goes by which connection nobody tells: all come from one node.
+        self.route.pick(self.node, random)
     }
 
     /// As for our own lanes: see `Attempt::destination`.

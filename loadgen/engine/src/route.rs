@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use trial::id::PodId;
+use trial::id::{NodeId, PodId};
 
 /// After the first, so many more SYNs follow a second apart, of which the last doubles the pause.
 const SYNS_EACH_SECOND: u32 = 5;
@@ -17,8 +17,14 @@ pub(crate) fn syn_pause(sent: u32) -> Duration {
 /// Decides where a new connection goes, as the rules of a node do: consulted once for each connection, at the time
 /// it is opened, and never again while it lives.
 pub trait Route: Send + Sync + 'static {
-    /// Picks from a uniformly random number. Called on the engine's thread: it must not block.
-    fn pick(&self, random: u64) -> Pick;
+    /// The node that a new connection comes from, by a uniformly random number, which `pick` gets as well; `own` is the
+    /// engine's, where it plays no other part. Called on the engine's thread: it must not block.
+    fn from(&self, own: NodeId, _random: u64) -> NodeId {
+        own
+    }
+
+    /// What the rules of that node pick by a uniformly random number. Called on the engine's thread: it must not block.
+    fn pick(&self, from: NodeId, random: u64) -> Pick;
 
     /// The pod of this name, as an answer gives it in `drainproof-pod`. Asked only where `pick` named none: behind an
     /// address of somebody else's, the answer alone tells who gave it. Called on the engine's thread, once an answer:
@@ -36,7 +42,7 @@ pub trait Route: Send + Sync + 'static {
 
 /// Closures are routes.
 impl<F: Fn(u64) -> Pick + Send + Sync + 'static> Route for F {
-    fn pick(&self, random: u64) -> Pick {
+    fn pick(&self, _from: NodeId, random: u64) -> Pick {
         self(random)
     }
 }
@@ -73,7 +79,7 @@ pub enum Pick {
 pub struct Direct(pub SocketAddr);
 
 impl Route for Direct {
-    fn pick(&self, _random: u64) -> Pick {
+    fn pick(&self, _from: NodeId, _random: u64) -> Pick {
         Pick::To { pod: PodId::NONE, address: self.0, fallback: false }
     }
 }
@@ -90,8 +96,12 @@ pub struct Named<R, N> {
 }
 
 impl<R: Route, N: Fn(&str) -> Option<PodId> + Send + Sync + 'static> Route for Named<R, N> {
-    fn pick(&self, random: u64) -> Pick {
-        self.route.pick(random)
+    fn from(&self, own: NodeId, random: u64) -> NodeId {
+        self.route.from(own, random)
+    }
+
+    fn pick(&self, from: NodeId, random: u64) -> Pick {
+        self.route.pick(from, random)
     }
 
     fn pod_named(&self, name: &str) -> Option<PodId> {

@@ -22,7 +22,7 @@ use crate::hand::{Hand, Hands, Job};
 use crate::lane::Lane;
 use crate::pacer::Control;
 use crate::progress::Counters;
-use crate::route::{Pick, Route};
+use crate::route::Route;
 use crate::sink::{FAILURE_FLUSH, FLUSH_EVERY, Sink};
 use crate::turn::Lull;
 
@@ -231,10 +231,9 @@ impl Worker {
         self.hands.borrow().cut_all();
     }
 
-    /// Where a new connection goes.
-    pub(crate) fn pick(&self) -> Pick {
-        let random = self.random.borrow_mut().u64(..);
-        self.route.pick(random)
+    /// By chance.
+    pub(crate) fn draw(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
     }
 
     /// The pod of this name.

@@ -82,17 +82,15 @@ impl Surroundings {
         ExitCode::Success
     }
 
-    /// Tells a workflow why there is nothing to report: on stderr, where its commands are read as well and no program waits
-    /// for a document. False if this is no workflow.
-    #[expect(clippy::print_stderr, reason = "the other place where a failure is told to the user")]
-    pub(super) fn tell_failure(&self, message: &dyn Display) -> bool {
-        if self.annotates {
-            eprint!("{}", reports::could_not_run(&message.to_string()));
-            // What cannot be written there either stands in the log.
-            // Fenced, as it is no Markdown.
-            let _unsaid = self.append(&format!("**drainproof could not run**\n\n~~~~text\n{message}\n~~~~\n"));
+    /// What goes wrong beside a report, as a workflow wants it told: a line for stderr, where its commands are read as well
+    /// and no program waits for a document. It stands in the job's summary besides. `None` if this is no workflow.
+    pub(super) fn complaint(&self, message: &dyn Display) -> Option<String> {
+        if !self.annotates {
+            return None;
         }
-        self.annotates
+        // Fenced, as it is no Markdown. What cannot be written there either stands in the log.
+        let _unsaid = self.append(&format!("**drainproof**\n\n~~~~text\n{message}\n~~~~\n"));
+        Some(reports::complaint(&message.to_string()))
     }
 
     /// Appends to the job's summary, if there is one.

@@ -1,16 +1,18 @@
-//! Load on the local backend: an engine of this process, and the rules of a virtual node as its route.
+//! Load on the local backend: an engine of this process, and the rules of the virtual nodes as its route.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use cluster::Emitter;
 use cluster_local::process::Isolation;
 use cluster_local::{LocalCluster, Settings};
 use engine::{Direct, Engine, EngineConfig, Named, Pick, Route};
-use trial::id::ArmId;
+use trial::id::{ArmId, NodeId, PodId};
 use trial::plan::Arm;
+use trial::routing::Table;
 use trial::scenario::redact;
 use trial::settings::Target;
 
@@ -21,9 +23,6 @@ use crate::target::{authority, look_up};
 
 /// From the last preparation to the first slot.
 const LEAD: Duration = Duration::from_millis(50);
-/// The node that load comes from.
-const LOAD_NODE: usize = 0;
-
 pub(super) fn settings(
     shared: &Shared,
     id: ArmId,
@@ -107,28 +106,84 @@ fn route(clock: clock::Clock, arm: &Arm, cluster: &LocalCluster) -> Result<Arc<d
             sticky: false,
         }));
     }
-    let Some(table) = cluster.tables().get(LOAD_NODE).cloned() else {
-        return Ok(Arc::new(|_| Pick::Rejected));
-    };
-    let lost_way = cluster.lost_way();
-    let rejections = Rejections::new(clock);
+    let node =
+        |table: &Arc<ArcSwap<Table>>| Node { table: Arc::clone(table), rejections: Rejections::new(clock) };
+    let nodes = Nodes { nodes: cluster.tables().iter().map(node).collect(), lost_way: cluster.lost_way() };
     let names = Arc::clone(cluster.names());
-    let pick = move |random: u64| {
-        let table = table.load();
-        let Some(endpoint) = table.pick(random) else { return rejections.next() };
+    // Of the connections of a client that is not ours, the answers tell where they went.
+    Ok(Arc::new(Named {
+        route: nodes,
+        pods: move |name: &str| names.load().get(name).copied(),
+        sticky: true,
+    }))
+}
+
+/// Clients on every node alike: what a node's rules do late is seen by those who are there.
+struct Nodes<L> {
+    nodes: Vec<Node>,
+    /// What becomes of a connection to a pod whose address is gone, by the node that it comes from.
+    lost_way: L,
+}
+
+struct Node {
+    table: Arc<ArcSwap<Table>>,
+    rejections: Rejections,
+}
+
+impl<L> Nodes<L> {
+    /// The low bits of the random number decide on the node; the high ones, on the endpoint.
+    fn count(&self) -> u64 {
+        self.nodes.len().max(1) as u64
+    }
+}
+
+impl<L> Route for Nodes<L>
+where
+    L: Fn(PodId, usize) -> Option<Duration> + Send + Sync + 'static,
+{
+    fn from(&self, own: NodeId, random: u64) -> NodeId {
+        u8::try_from(random % self.count()).map_or(own, NodeId)
+    }
+
+    fn pick(&self, from: NodeId, random: u64) -> Pick {
+        let number = usize::from(from.0);
+        let Some(node) = self.nodes.get(number) else { return Pick::Rejected };
+        let table = node.table.load();
+        let Some(endpoint) = table.pick(random) else { return node.rejections.next() };
         let pod = endpoint.pod;
-        match lost_way(pod, LOAD_NODE) {
+        match (self.lost_way)(pod, number) {
             Some(after) => Pick::Unreachable { pod, after },
             None => Pick::To { pod, address: endpoint.address, fallback: endpoint.fallback },
         }
-    };
-    // Of the connections of a client that is not ours, the answers tell where they went.
-    Ok(Arc::new(Named { route: pick, pods: move |name: &str| names.load().get(name).copied(), sticky: true }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use trial::routing::Endpoint;
+
     use super::*;
+
+    #[test]
+    fn every_node_sends_to_every_endpoint() {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let endpoint = |pod| Endpoint { pod: PodId(pod), address, fallback: false };
+        let node = || Node {
+            table: Arc::new(ArcSwap::from_pointee(Table { endpoints: (0..3).map(endpoint).collect() })),
+            rejections: Rejections::new(clock::Clock::start().0),
+        };
+        let nodes = Nodes { nodes: vec![node(), node()], lost_way: |_, _| None };
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut seen = std::collections::BTreeMap::<_, u32>::new();
+        for _ in 0..6_000 {
+            let random = random.u64(..);
+            let from = nodes.from(NodeId(7), random);
+            let Pick::To { pod, .. } = nodes.pick(from, random) else { panic!("nothing is rejected") };
+            *seen.entry((from, pod)).or_default() += 1;
+        }
+        assert_eq!(seen.len(), 6, "{seen:?}");
+        assert!(seen.values().all(|count| (850..1_150).contains(count)), "five sigma: {seen:?}");
+    }
 
     #[test]
     fn six_rejections_are_told_at_once_and_the_next_a_second_later() {

@@ -13,7 +13,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::setsockopt;
 use socket2::{Domain, Socket, Type};
-use trial::id::PodId;
+use trial::id::{NodeId, PodId};
 
 use crate::fault::Fault;
 use crate::log::Log;
@@ -121,7 +121,7 @@ impl FaultRoute {
 }
 
 impl Route for FaultRoute {
-    fn pick(&self, _random: u64) -> Pick {
+    fn pick(&self, _from: NodeId, _random: u64) -> Pick {
         let number = self.next.fetch_add(1, Ordering::SeqCst);
         if number == u16::MAX {
             self.log.failed("more connections than there are pods to tell them by".to_owned());

@@ -7,7 +7,7 @@ use super::page::Page;
 use crate::facts::{Names, bad_of_exposed, dash, lanes_of, troubles_in, verdict_of};
 use crate::style::Style;
 use crate::table::{Cell, Table};
-use crate::units::{count, counted, duration, percent};
+use crate::units::{count, counted, duration, percent_at_most};
 use crate::wrap::columns;
 
 /// Names of arms take this part of the page at most, in per cent.
@@ -227,7 +227,11 @@ fn bound(arm: &Arm) -> Option<String> {
     let (terminations, rollouts) = (&arm.terminations, &arm.rollouts);
     let rate = terminations.rate_upper_95.filter(|_| terminations.bad < terminations.exposed)?;
     let of_rollouts = rollouts.rate_upper_95.filter(|_| rollouts.bad < rollouts.total);
-    let of_rollouts = of_rollouts.map_or_else(String::new, |rate| format!(", {} of rollouts", percent(rate)));
+    let of_rollouts =
+        of_rollouts.map_or_else(String::new, |rate| format!(", {} of rollouts", percent_at_most(rate)));
     let lower = if terminations.bad == 0 { "; more repeats lower it" } else { "" };
-    Some(format!("Upper 95 % bound of bad ones: {} of terminations{of_rollouts}{lower}.", percent(rate)))
+    Some(format!(
+        "Upper 95 % bound of bad ones: {} of terminations{of_rollouts}{lower}.",
+        percent_at_most(rate)
+    ))
 }

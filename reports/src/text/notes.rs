@@ -48,8 +48,8 @@ pub(super) fn write(page: &mut Page, report: &Report) {
             page.verbatim("      ", patch);
         }
     }
-    if more > 0 {
-        page.sentence(Style::Dim, "    ", "    ", &format!("… and {more} more: see report.json"));
+    if !more.is_empty() {
+        page.sentence(Style::Dim, "    ", "    ", &format!("… and {} more: see report.json", more.len()));
     }
 }
 

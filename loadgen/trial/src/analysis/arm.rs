@@ -1,6 +1,6 @@
 //! One arm: its events at once, its records chunk by chunk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::attribution::{attribute, felt, seen};
@@ -10,7 +10,7 @@ use super::reach::Reach;
 use super::timeline::{self, PodFacts};
 use super::{Standstill, ending, notes};
 use crate::event::{Event, TimedEvent};
-use crate::id::PodId;
+use crate::id::{NodeId, PodId};
 use crate::plan;
 use crate::record::Record;
 use crate::recording::Header;
@@ -47,6 +47,8 @@ pub(super) struct Arm<'a> {
     pub(super) hits: BTreeMap<PodId, Hits>,
     reach: Reach,
     pub(super) agents: BTreeMap<u8, report::Agent>,
+    /// The nodes that requests came from.
+    pub(super) came_from: BTreeSet<NodeId>,
     after_disruption: u64,
     pub(super) evidence: Evidence,
 }
@@ -127,6 +129,7 @@ impl<'a> Arm<'a> {
             hits: BTreeMap::new(),
             reach: Reach::default(),
             agents: BTreeMap::new(),
+            came_from: BTreeSet::new(),
             after_disruption: 0,
             evidence: Evidence::default(),
         };
@@ -236,6 +239,7 @@ impl<'a> Arm<'a> {
         if outcome == Outcome::Unsent {
             return;
         }
+        self.came_from.insert(record.node);
         if let Some(agent) = self.agents.get_mut(&record.agent) {
             agent.sent += 1;
         }

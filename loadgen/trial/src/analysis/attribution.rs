@@ -183,7 +183,7 @@ pub(super) const fn met_no_endpoint(record: &Record) -> bool {
 }
 
 /// True if the request's own connection took as long as a SYN that is sent again, or longer, besides the way there and back.
-fn waited_to_connect(record: &Record, away: u64) -> bool {
+pub(super) fn waited_to_connect(record: &Record, away: u64) -> bool {
     /// A second, in nanoseconds, less what two clocks may differ by.
     const RETRANSMITTED: u64 = 900_000_000;
     let own = record.nth <= 1 && !record.flags.has(Flags::REUSED);

@@ -1,6 +1,6 @@
 //! From a symptom to what lies behind it and what avoids it: the table of the design's page on measurement.
 
-use super::attribution::{Attribution, is_cut, met_no_endpoint};
+use super::attribution::{Attribution, is_cut, met_no_endpoint, waited_to_connect};
 use super::timeline::PodFacts;
 use crate::record::{Class, Flags, Record, Stage};
 use crate::report::PodPhase;
@@ -35,6 +35,8 @@ pub enum Cause {
     DrainTooShort,
     /// SIGKILL: the grace was over.
     GraceUsedUp,
+    /// Killed at the end of a grace that the delete made shorter than the spec's.
+    GraceCut,
     /// SIGKILL: the stop signal had no effect.
     StopIgnored,
     /// A new pod was named before it could serve.
@@ -55,7 +57,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ListenerClosedEarly,
         Self::NoEndpoint,
         Self::AddressGone,
@@ -64,6 +66,7 @@ impl Cause {
         Self::PinnedKeepAlive,
         Self::DrainTooShort,
         Self::GraceUsedUp,
+        Self::GraceCut,
         Self::StopIgnored,
         Self::ReadyTooEarly,
         Self::ErrorsWhileStopping,
@@ -86,6 +89,7 @@ impl Cause {
             Self::PinnedKeepAlive => "pinned-keep-alive",
             Self::DrainTooShort => "drain-too-short",
             Self::GraceUsedUp => "grace-used-up",
+            Self::GraceCut => "grace-cut",
             Self::StopIgnored => "stop-ignored",
             Self::ReadyTooEarly => "ready-too-early",
             Self::ErrorsWhileStopping => "errors-while-stopping",
@@ -115,6 +119,9 @@ impl Cause {
             Self::PinnedKeepAlive => "the kept-alive connection stayed on the pod until the process ended",
             Self::DrainTooShort => "the server stopped before the answers under way were complete",
             Self::GraceUsedUp => "the grace was used up and the pod was killed",
+            Self::GraceCut => {
+                "the delete itself gave the pod less grace than its settings, and it was killed"
+            }
             Self::StopIgnored => {
                 "the process did not react to the stop signal and was killed at the end of its grace"
             }
@@ -151,6 +158,9 @@ impl Cause {
             Self::DrainTooShort => "drain for at least as long as the longest request, within the grace",
             Self::GraceUsedUp => {
                 "raise terminationGracePeriodSeconds above preStop, drain and a margin together"
+            }
+            Self::GraceCut => {
+                "delete without force and without a grace of its own: terminationGracePeriodSeconds does not count there"
             }
             Self::StopIgnored => {
                 "handle SIGTERM in process 1 (no shell wrapper without exec, or an init that forwards signals)"
@@ -202,7 +212,8 @@ impl Cause {
             || (phase == PodPhase::Serving
                 && pod.ready.is_some_and(|ready| found.moment.saturating_sub(ready) < young));
         match record.class {
-            Class::None if new => Self::LateColdPod,
+            // What was late before it was a pod's is nothing that a warm pod would have changed.
+            Class::None if new && !waited_to_connect(record, found.away) => Self::LateColdPod,
             Class::None => Self::Backlog,
             Class::ConnectRefused | Class::Http4xx | Class::Http5xx | Class::StatusUnexpected if new => {
                 Self::ReadyTooEarly
@@ -251,7 +262,11 @@ impl Cause {
             return Self::AcceptQueueDropped;
         }
         if at_exit && pod.was_killed() {
-            return if pod.ignored_stop() { Self::StopIgnored } else { Self::GraceUsedUp };
+            return match pod.grace_was_cut {
+                _ if pod.ignored_stop() => Self::StopIgnored,
+                true => Self::GraceCut,
+                false => Self::GraceUsedUp,
+            };
         }
         match (in_flight, at_exit, fresh) {
             (true, _, _) if at_exit || stopping => Self::DrainTooShort,

@@ -8,7 +8,7 @@ use super::lane::Lane;
 use super::text::{count, duration};
 use super::timeline::PodFacts;
 use crate::plan::Role;
-use crate::settings::{LaneKind, Target};
+use crate::settings::{Disruption, LaneKind, Rounding, Target};
 use crate::statistics::{detection_floor_secs, real};
 use crate::verdict::{Evidence, Stall};
 
@@ -80,6 +80,13 @@ impl Arm<'_> {
     /// fastest lane of kept ones, if these were kept and are enough to reach every pod.
     pub(super) fn detection_floor(&self) -> Option<u64> {
         let replicas = self.plan.workload.replicas;
+        // While a rollout adds pods before it takes others away, each gets a smaller part.
+        let surge = match self.plan.disruption {
+            Disruption::RolloutRestart => {
+                self.plan.workload.strategy.max_surge.resolve(replicas, Rounding::Up)
+            }
+            _ => 0,
+        };
         let best = |wanted: &dyn Fn(&Lane<'_>) -> bool| {
             let lanes = self.lanes.iter().filter(|lane| wanted(lane));
             lanes.map(|lane| lane.plan.rate).max_by(f64::total_cmp)
@@ -88,13 +95,18 @@ impl Arm<'_> {
         let spread =
             |lane: &Lane<'_>| !is_new(lane) && lane.plan.connections >= replicas && !lane.never_reused();
         let rate = best(&is_new).or_else(|| best(&spread))? * self.smallest_share();
-        let floor = Duration::try_from_secs_f64(detection_floor_secs(rate, replicas)?).ok()?;
+        let floor =
+            Duration::try_from_secs_f64(detection_floor_secs(rate, replicas.saturating_add(surge))?).ok()?;
         u64::try_from(floor.as_nanos()).ok()
     }
 
     /// The part of the load that the least probed node sends. Each node's rules change on their own, and a gap in
-    /// those of one is seen only by what comes from there. 1 where no agents are told of: all comes from one node then.
+    /// those of one is seen only by what comes from there.
     fn smallest_share(&self) -> f64 {
+        if self.agents.is_empty() && !self.is_elsewhere() {
+            // One engine, whose connections come from every node alike.
+            return 1.0 / real(self.came_from.len().max(1) as u64);
+        }
         let mut by_node: BTreeMap<&str, u64> = BTreeMap::new();
         if !self.is_elsewhere() {
             for agent in self.agents.values() {
@@ -107,27 +119,33 @@ impl Arm<'_> {
 
     /// Where some nodes sent no load through their own rules: on which it did.
     fn probed(&self) -> Option<String> {
-        let has_agent = |node: &&String| self.agents.values().any(|agent| agent.node == **node);
-        let with: Vec<&str> = self.nodes().iter().filter(has_agent).map(String::as_str).collect();
-        let matters = !self.agents.is_empty() && !self.is_elsewhere() && with.len() < self.nodes().len();
+        let with: Vec<&str> =
+            self.nodes().iter().filter(|node| self.is_probed(node)).map(String::as_str).collect();
+        let matters = !with.is_empty() && !self.is_elsewhere() && with.len() < self.nodes().len();
         matters.then(|| format!("{} alone, {} of {} nodes", with.join(", "), with.len(), self.nodes().len()))
+    }
+
+    /// True if load came from this node.
+    fn is_probed(&self, node: &str) -> bool {
+        if self.agents.is_empty() {
+            return self
+                .came_from
+                .iter()
+                .any(|from| self.nodes().get(usize::from(from.0)).is_some_and(|at| at == node));
+        }
+        self.agents.values().any(|agent| agent.node == node)
     }
 
     /// The same as a caveat.
     fn unprobed(&self) -> Option<String> {
         let probed = self.probed().filter(|_| self.plan.role == Role::Trial)?;
-        let has_agent = |node: &&String| self.agents.values().any(|agent| agent.node == **node);
-        let without: Vec<&str> = self
-            .nodes()
-            .iter()
-            .filter(|node| !has_agent(node))
-            .map(String::as_str)
-            .take(NODES_NAMED)
-            .collect();
+        let without: Vec<&str> =
+            self.nodes().iter().filter(|node| !self.is_probed(node)).map(String::as_str).collect();
+        let remedy = if self.agents.is_empty() { "" } else { "; --agents puts more to work" };
         Some(format!(
-            "the load came from {probed}: how the rules of the others ({}{}) followed was not tested; --agents puts more to work",
-            without.join(", "),
-            if self.nodes().len() > self.agents.len() + NODES_NAMED { ", …" } else { "" }
+            "the load came from {probed}: how the rules of the others ({}{}) followed was not tested{remedy}",
+            without[..without.len().min(NODES_NAMED)].join(", "),
+            if without.len() > NODES_NAMED { ", …" } else { "" }
         ))
     }
 

@@ -224,15 +224,20 @@ impl Recording {
         self
     }
 
-    /// An answered request every 20 ms on each lane, spread over the pods; web-0 gets none after 3 s.
+    /// An answered request every 20 ms on each lane, spread over the pods and from both nodes; web-0 gets none after 3 s.
     fn steady(mut self) -> Self {
         for (at, lane) in (5..LOAD_MS - 2_500).step_by(20).zip([NEW, REUSED, SLOW].into_iter().cycle()) {
             let pod = if at < 3_060 { at / 20 % 3 } else { 1 + at / 20 % 2 };
             let took = if lane == SLOW { 2_001 } else { 1 };
             let nth = if lane == NEW { 1 } else { 7 };
             self = self.answered(lane, u16::try_from(pod).unwrap(), at, took, nth);
+            self.last().node = NodeId(u8::try_from(at / 120 % 2).unwrap());
         }
         self
+    }
+
+    fn last(&mut self) -> &mut Record {
+        self.records.get_mut(&self.arm.0).and_then(|records| records.last_mut()).expect("a request")
     }
 
     /// A request that was answered after `took` milliseconds.

@@ -38,6 +38,8 @@ pub(crate) struct PodFacts {
     /// Whether process 1 had a handler for the stop signal.
     pub(crate) handled: Option<bool>,
     pub(crate) grace_seconds: Option<u64>,
+    /// A delete gave it less than its spec does.
+    pub(crate) grace_was_cut: bool,
     pub(crate) pre_stop: Option<HookOutcome>,
     /// The pod reports its lifecycle: an edge that it did not report did not happen while it could speak.
     pub(crate) reports: bool,
@@ -228,9 +230,10 @@ impl PodFacts {
             || self.outlived_until.is_some_and(|until| at <= until)
     }
 
-    /// Completes what a forced delete leaves open: the API lets go of the object at once, while the kubelet still gives
-    /// the container its time, of which nobody is told.
+    /// Completes what a delete with a grace of its own leaves open. Where it is forced the API lets go of the object at once, while the
+    /// kubelet still gives the container its time, of which nobody is told.
     pub(crate) fn hold(&mut self, spec_grace: u64) {
+        self.grace_was_cut = self.grace_seconds.is_some_and(|grace| grace < spec_grace);
         let Some(gone) = self.timeline.gone_ns.filter(|_| self.deleted_at().is_some()) else { return };
         self.outlived_until = match self.timeline.exited_ns {
             Some(exited) => Some(exited).filter(|exited| *exited > gone),

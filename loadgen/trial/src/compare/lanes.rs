@@ -57,7 +57,9 @@ pub(super) fn pair(base: (&Report, &Group<'_>), new: (&Report, &Group<'_>), leve
         .lanes()
         .map(|lane| {
             let of = |kind: Kind| {
-                let trials = [trials(base, lane, kind), trials(new, lane, kind)];
+                // Of both the larger: what is measured by two rods is not exchanged by chance.
+                let usual = usual_late(base.0, lane).max(usual_late(new.0, lane));
+                let trials = [trials(base.1, lane, kind, usual), trials(new.1, lane, kind, usual)];
                 test(trials, kind, level, doubt.as_deref(), has_control(new.0))
             };
             let (failed, late) = (of(Kind::Failed), of(Kind::Late));
@@ -83,9 +85,9 @@ fn of_lane<'a>(arm: &'a Arm, lane: &str) -> Option<(&'a crate::report::Lane, Lan
     Some((found, found.terminations?))
 }
 
-/// The rollouts in which requests of the lane were due to a terminating pod.
-fn trials((report, group): (&Report, &Group<'_>), lane: &str, kind: Kind) -> Vec<Trial> {
-    let usual = usual_late(report, lane);
+/// The rollouts in which requests of the lane were due to a terminating pod. A rate of late requests up to `usual` counts
+/// for nothing.
+fn trials(group: &Group<'_>, lane: &str, kind: Kind, usual: f64) -> Vec<Trial> {
     let of = |arm: &&Arm| {
         let (found, hurt) = of_lane(arm, lane)?;
         let (terminations, requests, excused) = match kind {

@@ -206,6 +206,12 @@ fn late_requests_count_in_excess_of_the_control_arms() {
     // Not counted is not the same as none.
     let told = "160 against 0 late requests beside these being no more than the control arms let expect";
     assert!(excused.sentence.contains(told), "{}", excused.sentence);
+    // Whichever side's control it was: the same rod for both.
+    let mut calm = new.clone();
+    calm.run.id.push_str("-calm");
+    for (base, new) in [(&noisy, &calm), (&calm, &noisy)] {
+        assert_eq!(lane(&compare(base, new), "new").late.outcome, Outcome::NotWorse);
+    }
     let (mut alone, mut base) = (new, base);
     alone.arms.retain(|arm| arm.role == Role::Trial);
     base.arms.retain(|arm| arm.role == Role::Trial);

@@ -106,7 +106,7 @@ fn kept_only(connections: u32) -> Recording {
 
 #[test]
 fn kept_connections_give_a_floor_only_if_they_are_enough_to_reach_every_pod() {
-    judged(&kept_only(3).report(), Verdict::Pass, "gaps on one pod shorter than 30 ms");
+    judged(&kept_only(3).report(), Verdict::Pass, "gaps on one pod shorter than 80 ms");
     judged(&kept_only(2).report(), Verdict::Inconclusive, "cannot be computed from this load");
 }
 

@@ -33,7 +33,7 @@ fn without_any_it_passes_and_says_what_was_bounded() {
         report.reasons,
         [
             "0 of 375 requests failed over 1 exposed termination (rate of bad terminations below 95.0 % at 95 %; gaps on \
-          one pod shorter than 30 ms may have been missed)"
+          one pod shorter than 80 ms may have been missed)"
         ]
     );
 }
@@ -122,7 +122,7 @@ fn what_could_not_be_read() {
 fn gaps_that_could_not_have_been_seen() {
     let mut recording = clean().completed();
     recording.header.plan.limits.detection_floor = Duration::from_millis(20);
-    doubted(&recording, "gaps on one pod shorter than 30 ms may have been missed, and 20 ms is the limit");
+    doubted(&recording, "gaps on one pod shorter than 80 ms may have been missed, and 20 ms is the limit");
     let mut nothing = clean().completed();
     nothing.header.plan.arms[0].workload.replicas = 0;
     doubted(&nothing, "cannot be computed");

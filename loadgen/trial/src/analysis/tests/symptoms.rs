@@ -173,6 +173,18 @@ fn cut_in_the_middle_of_an_answer_is_a_drain_that_was_too_short() {
 }
 
 #[test]
+fn a_grace_that_the_delete_cut_is_not_the_settings() {
+    let mut recording = Recording::of(&killed()).failed(SLOW, 0, 3_500, 1_501, 3, Class::WaitReset);
+    for timed in &mut recording.events {
+        if let Event::Terminating { grace_seconds, .. } = &mut timed.event {
+            *grace_seconds = 1;
+        }
+    }
+    because(&recording.clone().failure(), Cause::GraceCut);
+    assert!(recording.report().advice.iter().all(|advice| advice.patch.is_none()), "no setting helps");
+}
+
+#[test]
 fn cut_by_a_kill_is_a_grace_used_up() {
     let failure = Recording::of(&killed()).failed(SLOW, 0, 3_500, 1_501, 3, Class::WaitReset).failure();
     because(&failure, Cause::GraceUsedUp);

@@ -178,7 +178,7 @@ fn terminations_count_where_requests_were_exposed_to_them() {
     assert_eq!((terminations.total, terminations.exposed, terminations.bad), (1, 1, 0));
     assert_eq!((arm.rollouts.total, arm.rollouts.bad), (1, 0));
     assert_eq!(arm.rollouts.duration_ns, Some(2_610_000_000));
-    assert_eq!(arm.detection_floor_ns, Some(30_000_000));
+    assert_eq!(arm.detection_floor_ns, Some(80_000_000));
     // Under way when the delete came, cut later.
     let arm = Recording::of(&Stop::default()).failed(SLOW, 0, 2_900, 2_102, 3, Class::BodyReset).arm_report();
     assert_eq!((arm.terminations.bad, arm.terminations.rate_upper_95), (1, Some(1.0)));
