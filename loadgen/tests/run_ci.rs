@@ -66,11 +66,13 @@ assert page.open == [], page.open
 fn what_goes_wrong_beside_a_report_is_told_there_too() {
     let scratch = Scratch::new();
     let summary = scratch.join("summary.md");
+    let mut never_ready = vec!["run", "--quiet", "--ready-timeout", "300ms", "--command", "sleep 60"];
+    never_ready.extend(quick(&[]));
     for (arguments, code, message) in [
         (&["run", "--set", "load.lanes.new.rate=-1"][..], 2, "load.lanes.new.rate"),
         (&["run", "--baseline", "none.json"], 2, "none.json"),
         (&["run", "--no-such-flag"], 2, "--no-such-flag"),
-        (&quick(&["--quiet", "--command", "sleep 60", "--ready-timeout", "300ms"]), 1, "ready"),
+        (&never_ready, 1, "ready"),
     ] {
         let mut run = command(arguments);
         run.current_dir(scratch.join("."));
