@@ -87,6 +87,7 @@ impl Arm<'_> {
             }
             _ => 0,
         };
+        let pods = if replicas == 0 { 0 } else { replicas.saturating_add(surge) };
         let best = |wanted: &dyn Fn(&Lane<'_>) -> bool| {
             let lanes = self.lanes.iter().filter(|lane| wanted(lane));
             lanes.map(|lane| lane.plan.rate).max_by(f64::total_cmp)
@@ -96,7 +97,7 @@ impl Arm<'_> {
             |lane: &Lane<'_>| !is_new(lane) && lane.plan.connections >= replicas && !lane.never_reused();
         let rate = best(&is_new).or_else(|| best(&spread))? * self.smallest_share();
         let floor =
-            Duration::try_from_secs_f64(detection_floor_secs(rate, replicas.saturating_add(surge))?).ok()?;
+            Duration::try_from_secs_f64(detection_floor_secs(rate, pods)?).ok()?;
         u64::try_from(floor.as_nanos()).ok()
     }
 
