@@ -96,8 +96,7 @@ impl Arm<'_> {
         let spread =
             |lane: &Lane<'_>| !is_new(lane) && lane.plan.connections >= replicas && !lane.never_reused();
         let rate = best(&is_new).or_else(|| best(&spread))? * self.smallest_share();
-        let floor =
-            Duration::try_from_secs_f64(detection_floor_secs(rate, pods)?).ok()?;
+        let floor = Duration::try_from_secs_f64(detection_floor_secs(rate, pods)?).ok()?;
         u64::try_from(floor.as_nanos()).ok()
     }
 
