@@ -208,7 +208,7 @@ impl Attempt {
     /// Where the rules send the connection, once they send it anywhere.
     async fn destination(&self, worker: &Worker) -> Result<Destination, Ending> {
         let mut random = worker.draw();
-        let from = worker.route.from(worker.node, random);
+        let from = worker.route.origin(worker.node, random);
         self.update(|record| record.node = from);
         self.lane.travel().await;
         // The kernel sends a SYN that nobody answered again. Each meets the rules as they are by then.

@@ -35,6 +35,7 @@ const PEER_CLOSES_WITHIN: Duration = Duration::from_millis(250);
 /// Where a connection leads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Destination {
+    /// The node whose rules chose the pod.
     pub(crate) from: NodeId,
     pub(crate) pod: PodId,
     pub(crate) address: SocketAddr,

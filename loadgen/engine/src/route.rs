@@ -19,7 +19,7 @@ pub(crate) fn syn_pause(sent: u32) -> Duration {
 pub trait Route: Send + Sync + 'static {
     /// The node that a new connection comes from, by a uniformly random number, which `pick` gets as well; `own` is the
     /// engine's, where it plays no other part. Called on the engine's thread: it must not block.
-    fn from(&self, own: NodeId, _random: u64) -> NodeId {
+    fn origin(&self, own: NodeId, _random: u64) -> NodeId {
         own
     }
 
@@ -96,8 +96,8 @@ pub struct Named<R, N> {
 }
 
 impl<R: Route, N: Fn(&str) -> Option<PodId> + Send + Sync + 'static> Route for Named<R, N> {
-    fn from(&self, own: NodeId, random: u64) -> NodeId {
-        self.route.from(own, random)
+    fn origin(&self, own: NodeId, random: u64) -> NodeId {
+        self.route.origin(own, random)
     }
 
     fn pick(&self, from: NodeId, random: u64) -> Pick {

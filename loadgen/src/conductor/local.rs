@@ -23,6 +23,7 @@ use crate::target::{authority, look_up};
 
 /// From the last preparation to the first slot.
 const LEAD: Duration = Duration::from_millis(50);
+
 pub(super) fn settings(
     shared: &Shared,
     id: ArmId,
@@ -131,7 +132,6 @@ struct Node {
 }
 
 impl<L> Nodes<L> {
-    /// The low bits of the random number decide on the node; the high ones, on the endpoint.
     fn count(&self) -> u64 {
         self.nodes.len().max(1) as u64
     }
@@ -141,7 +141,8 @@ impl<L> Route for Nodes<L>
 where
     L: Fn(PodId, usize) -> Option<Duration> + Send + Sync + 'static,
 {
-    fn from(&self, own: NodeId, random: u64) -> NodeId {
+    // The low bits of the random number decide; the high ones then choose the endpoint.
+    fn origin(&self, own: NodeId, random: u64) -> NodeId {
         u8::try_from(random % self.count()).map_or(own, NodeId)
     }
 
@@ -177,7 +178,7 @@ mod tests {
         let mut seen = std::collections::BTreeMap::<_, u32>::new();
         for _ in 0..6_000 {
             let random = random.u64(..);
-            let from = nodes.from(NodeId(7), random);
+            let from = nodes.origin(NodeId(7), random);
             let Pick::To { pod, .. } = nodes.pick(from, random) else { panic!("nothing is rejected") };
             *seen.entry((from, pod)).or_default() += 1;
         }

@@ -1,6 +1,6 @@
 //! What the verdict needs of an arm beyond its report, and what its reader should know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::arm::Arm;
@@ -119,28 +119,27 @@ impl Arm<'_> {
 
     /// Where some nodes sent no load through their own rules: on which it did.
     fn probed(&self) -> Option<String> {
-        let with: Vec<&str> =
-            self.nodes().iter().filter(|node| self.is_probed(node)).map(String::as_str).collect();
+        let (with, _) = self.nodes_by_load();
         let matters = !with.is_empty() && !self.is_elsewhere() && with.len() < self.nodes().len();
         matters.then(|| format!("{} alone, {} of {} nodes", with.join(", "), with.len(), self.nodes().len()))
     }
 
-    /// True if load came from this node.
-    fn is_probed(&self, node: &str) -> bool {
-        if self.agents.is_empty() {
-            return self
-                .came_from
-                .iter()
-                .any(|from| self.nodes().get(usize::from(from.0)).is_some_and(|at| at == node));
-        }
-        self.agents.values().any(|agent| agent.node == node)
+    /// The nodes that load came from, and the others.
+    fn nodes_by_load(&self) -> (Vec<&str>, Vec<&str>) {
+        let by_agents = self.agents.values().map(|agent| agent.node.as_str());
+        let by_requests = self.came_from.iter().filter_map(|node| self.nodes().get(usize::from(node.0)));
+        let from: BTreeSet<&str> = if self.agents.is_empty() {
+            by_requests.map(String::as_str).collect()
+        } else {
+            by_agents.collect()
+        };
+        self.nodes().iter().map(String::as_str).partition(|node| from.contains(node))
     }
 
     /// The same as a caveat.
     fn unprobed(&self) -> Option<String> {
         let probed = self.probed().filter(|_| self.plan.role == Role::Trial)?;
-        let without: Vec<&str> =
-            self.nodes().iter().filter(|node| !self.is_probed(node)).map(String::as_str).collect();
+        let (_, without) = self.nodes_by_load();
         let remedy = if self.agents.is_empty() { "" } else { "; --agents puts more to work" };
         Some(format!(
             "the load came from {probed}: how the rules of the others ({}{}) followed was not tested{remedy}",

@@ -38,7 +38,7 @@ pub(crate) struct PodFacts {
     /// Whether process 1 had a handler for the stop signal.
     pub(crate) handled: Option<bool>,
     pub(crate) grace_seconds: Option<u64>,
-    /// A delete gave it less than its spec does.
+    /// Its first delete gave it less than its spec does.
     pub(crate) grace_was_cut: bool,
     pub(crate) pre_stop: Option<HookOutcome>,
     /// The pod reports its lifecycle: an edge that it did not report did not happen while it could speak.
