@@ -156,6 +156,28 @@ fn a_ramp_adds_up_to_its_integral() {
 }
 
 #[test]
+fn an_exact_load_keeps_cores_awake_for_as_long_as_it_lasts_and_says_whether_it_could() {
+    let (address, seen) = serve();
+    let url = format!("http://{address}");
+    let mut loading =
+        command(&["load", &url, "--exact", "--format", "json", "--quiet", "-r", "200", "-d", "10m"]);
+    let child = loading.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually(20, "requests", || seen.requests.load(Ordering::SeqCst) > 100);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+    let held = open.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+    let held = held.filter(|file| file.ends_with("cpu_dma_latency")).count();
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+    let (_, report) = read(child.wait_with_output().unwrap().into());
+    let said = report["run"]["caveats"].to_string();
+    assert!(said.contains("exact: the client polls"), "{said}");
+    let permitted = std::fs::File::options().write(true).open("/dev/cpu_dma_latency");
+    match permitted {
+        Ok(_) => assert!(held == 1 && said.contains("kept from halting"), "{held}: {said}"),
+        Err(error) => assert!(held == 0 && said.contains(&error.to_string()), "{held}: {said}"),
+    }
+}
+
+#[test]
 fn headers_method_and_body_are_sent_as_given() {
     let (scratch, (address, seen)) = (Scratch::new(), serve());
     let file = format!("@{}", scratch.write("body.txt", "grüße".as_bytes()));
@@ -250,7 +272,7 @@ fn what_cannot_be_loaded_is_told_in_one_line() {
     loadgen(&["load"]).assert_one_line(2, &["URL"]);
     loadgen(&["load", "http://no-such-host.invalid/"])
         .assert_one_line(1, &["no-such-host.invalid", "does not resolve"]);
-    let table: [(&[&str], &[&str]); 8] = [
+    let table: [(&[&str], &[&str]); 9] = [
         (&["--rate", "0"], &["--rate", "0 is not a rate"]),
         (&["--rate", "fast"], &["--rate", "fast", "max"]),
         (&["-c", "0"], &["-c", "1 to 10000"]),
@@ -259,6 +281,7 @@ fn what_cannot_be_loaded_is_told_in_one_line() {
         (&["-H", "no colon"], &["-H", "colon"]),
         (&["-b", "@/no/such/file"], &["/no/such/file"]),
         (&["--ramp", "1s"], &["--ramp", "closed loop"]),
+        (&["--exact"], &["--exact", "closed loop", "--rate"]),
     ];
     for (flags, says) in table {
         let mut all = vec!["load", "http://127.0.0.1:1/"];

@@ -60,16 +60,20 @@ pub struct EngineConfig {
     pub max_lag: Duration,
     /// The load ends by itself after so many slots, over all lanes.
     pub slots: Option<u64>,
+    /// The thread polls rather than sleeps when the next slot is due within a millisecond: slots go out, and answers are seen,
+    /// when they should, and a core has nothing else to do.
+    pub exact: bool,
     /// Where new connections go.
     pub route: Arc<dyn Route>,
 }
 
 impl EngineConfig {
-    /// The usual bounds: 20,000 in flight, a lag of one second; node and agent 0.
+    /// The usual bounds: 20,000 in flight, a lag of one second; node and agent 0; sleeps where it can.
     #[must_use]
     pub fn new(clock: Clock, load: Load, seed: u64, start: Stamp, route: Arc<dyn Route>) -> Self {
         let (node, agent, in_flight_max, max_lag) = (NodeId(0), 0, 20_000, Duration::from_secs(1));
-        Self { clock, load, seed, node, agent, start, in_flight_max, max_lag, slots: None, route }
+        let (slots, exact) = (None, false);
+        Self { clock, load, seed, node, agent, start, in_flight_max, max_lag, slots, exact, route }
     }
 }
 
@@ -264,6 +268,7 @@ fn drive(
         agent: config.agent,
         in_flight_max: config.in_flight_max,
         max_lag: config.max_lag,
+        exact: config.exact,
         route: config.route,
         random: RefCell::new(random),
         lanes,

@@ -20,6 +20,9 @@ use crate::worker::Worker;
 /// this apart (10,000 a second, evenly), slots go out up to so late, and answers are seen up to so late; both shows in the
 /// records, as it is the client's doing.
 const PASS: Duration = Duration::from_micros(100);
+/// Where slots are to be exact, so long before one is due the thread sleeps no more: a sleep ends late, by up to so much on most
+/// machines most of the time, and later still where a core that halts is slow to wake.
+const AWAKE: Duration = Duration::from_millis(1);
 /// Slots released in one go; after these the connections get their turn. Few, as what came due while this thread was not
 /// run comes due all at once: if all of it were released before an answer is read, no connection would be found idle, each
 /// slot would open its own, which takes longer than a request, and so on until nothing but connecting went on.
@@ -148,15 +151,34 @@ async fn pace(
                 }
             }
         }
-        match agenda.peek() {
-            Some(next) if next.at.saturating_since(worker.clock.now()) >= PASS => tokio::select! {
-                fired = timer.wait_until(worker.clock, next.at) => fired?,
+        let Some(next) = agenda.peek() else { continue };
+        let now = worker.clock.now();
+        let gap = next.at.saturating_since(now);
+        let (asleep, early) = if worker.exact { (AWAKE, AWAKE) } else { (PASS, Duration::ZERO) };
+        if gap >= asleep {
+            tokio::select! {
+                fired = timer.wait_until(worker.clock, now + (gap - early)) => fired?,
                 () = control.changed.notified() => {}
-            },
-            Some(next) if next.at > now => pass(worker, timer, next.at.max(now + PASS)).await?,
-            _ => yield_now().await,
+            }
+        } else if gap.is_zero() {
+            yield_now().await;
+        } else if worker.exact {
+            poll(worker, timer, next.at).await?;
+        } else {
+            pass(worker, timer, next.at.max(now + PASS)).await?;
         }
     }
+}
+
+/// What there is to do, and a look at the sockets. But where slots wait for a connection, only nothing to do says that they may
+/// open theirs, and who polls always has something to do.
+async fn poll(worker: &Worker, timer: &Timer, until: Stamp) -> Result<(), Errno> {
+    yield_now().await;
+    if worker.lull.is_awaited() {
+        return timer.wait_until(worker.clock, until).await;
+    }
+    worker.looked.set(worker.clock.now());
+    Ok(())
 }
 
 /// Until then: what there is to do, and then nothing, whatever arrives meanwhile. But where slots wait for a connection

@@ -41,6 +41,7 @@ pub(crate) struct Worker {
     pub(crate) agent: u8,
     pub(crate) in_flight_max: usize,
     pub(crate) max_lag: Duration,
+    pub(crate) exact: bool,
     pub(crate) route: Arc<dyn Route>,
     pub(crate) random: RefCell<fastrand::Rng>,
     pub(crate) lanes: Vec<Rc<Lane>>,
@@ -49,7 +50,7 @@ pub(crate) struct Worker {
     pub(crate) hands: RefCell<Hands>,
     pub(crate) control: Arc<Control>,
     pub(crate) lull: Arc<Lull>,
-    /// When all sockets were last looked at, where slots come fast.
+    /// When all sockets were last looked at, where slots come fast or are to be exact.
     pub(crate) looked: Cell<Stamp>,
     /// Slots that may still come due, over all lanes.
     pub(crate) slots_left: Cell<u64>,

@@ -21,6 +21,7 @@ mod live;
 
 use super::Format;
 use crate::exit_code::ExitCode;
+use crate::limits::{self, AwakeCores};
 use crate::progress::Display;
 use crate::recorder;
 use crate::target::{authority, look_up};
@@ -67,6 +68,10 @@ pub struct Args {
     /// Where a ramp begins
     #[arg(long, value_name = "R", value_parser = number, requires = "ramp", default_value = "0")]
     ramp_from: f64,
+    /// Send, and see answers, within microseconds: poll instead of sleeping, which takes a whole core, and keep the machine's other
+    /// cores from halting where that is permitted (as root). Goes with a --rate
+    #[arg(long)]
+    exact: bool,
     /// A request that takes longer has failed
     #[arg(long, value_name = "D", value_parser = super::some_time, default_value = "5s")]
     timeout: Duration,
@@ -145,7 +150,9 @@ fn lane(text: &str) -> Result<(LaneKind, f64), String> {
 
 pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
     let (clock, anchor) = Clock::start();
-    let plan = match plan(arguments, anchor) {
+    // Until the load has ended.
+    let awake = arguments.exact.then(AwakeCores::hold);
+    let plan = match plan(arguments, anchor, awake.as_ref().map(exactness)) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
@@ -160,7 +167,7 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         Ok(address) => address,
         Err(reason) => return super::fail(&format!("{}: {reason}", redact::url(&url))),
     };
-    crate::limits::open_files();
+    limits::open_files();
     let header = header(&plan, anchor, argv);
     let config = |start: Stamp| {
         let load = plan.arms.first().map(|arm| arm.load.clone());
@@ -168,6 +175,7 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
             let mut config =
                 EngineConfig::new(clock, load, plan.seed, start, std::sync::Arc::new(Direct(address)));
             config.slots = arguments.requests;
+            config.exact = arguments.exact;
             if let Some(most) = arguments.in_flight {
                 config.in_flight_max = usize::try_from(most).unwrap_or(usize::MAX);
             }
@@ -196,7 +204,19 @@ fn duration(arguments: &Args) -> Option<Duration> {
     arguments.duration.or_else(|| arguments.requests.is_none().then_some(DURATION))
 }
 
-fn plan(arguments: &Args, anchor: Anchor) -> Result<Plan, ExitCode> {
+/// What the report says of `--exact`. Where cores halt the figures say how late they wake; that is no failure.
+fn exactness(awake: &Result<AwakeCores, String>) -> String {
+    let others = match awake {
+        Ok(_held) => {
+            "this machine's other cores were kept from halting meanwhile, the server's if it is here too"
+                .to_owned()
+        }
+        Err(reason) => format!("other cores may halt when they have nothing to do, and wake late ({reason})"),
+    };
+    format!("exact: the client polls instead of sleeping; {others}")
+}
+
+fn plan(arguments: &Args, anchor: Anchor, exact: Option<String>) -> Result<Plan, ExitCode> {
     let body = match arguments.body.as_deref().map(body).transpose() {
         Ok(body) => body,
         Err(error) => return Err(super::misuse(&format!("-b {error}"))),
@@ -214,6 +234,7 @@ fn plan(arguments: &Args, anchor: Anchor) -> Result<Plan, ExitCode> {
             Spacing::Constant => Arrivals::Constant,
             Spacing::Poisson => Arrivals::Poisson,
         },
+        exact,
         ramp: arguments.ramp.map(|over| Ramp { from: arguments.ramp_from, over }),
         timeout: arguments.timeout,
         late_over: arguments.late_over.unwrap_or(Duration::from_secs(1)),

@@ -9,7 +9,7 @@ use clock::Clock;
 use engine::{Engine, EngineConfig, EngineError, Pick};
 use trial::id::NodeId;
 use trial::record::{Class, Flags, Record, Stage};
-use trial::settings::{Arrivals, LaneKind};
+use trial::settings::{Arrivals, Lane, LaneKind};
 use trial::time::Stamp;
 
 use crate::fault_server::{Fault, FaultServer};
@@ -33,6 +33,30 @@ fn two_thousand_slots_a_second_go_out_when_they_are_due() {
     println!("lag p50 {:?} p99 {:?} p99.9 {:?}", quantile(500), quantile(990), quantile(999));
     // A machine that builds at the same time delays some slots; half of them it does not delay by a tick.
     assert!(quantile(500) < Duration::from_millis(1), "{:?}", quantile(500));
+}
+
+#[test]
+fn an_exact_client_sends_within_microseconds_whatever_the_rate() {
+    let server = FaultServer::start(|_slot| Fault::None);
+    // The second lane's slots find its connection busy: they open theirs once the engine has nothing to do, which one that polls
+    // would never have.
+    let lanes = vec![lane(LaneKind::Reused, 2000.0), Lane { connections: 1, ..lane(LaneKind::Slow, 100.0) }];
+    let run = Run::start_with(load(lanes), to(server.address), |config| config.exact = true);
+    let (records, summary) = run.finish(Duration::from_secs(1));
+    assert!(records.len() >= 2100, "{}", records.len());
+    assert!(summary.lanes[1].connections_opened > 1, "{:?}", summary.lanes[1]);
+    assert!(records.iter().all(|record| record.class == Class::None && !record.is_unsent()));
+    let lags = |lane: u8| {
+        let of_lane = records.iter().filter(|record| record.lane.0 == lane);
+        let mut lags: Vec<u64> = of_lane.filter_map(Record::lag_ns).collect();
+        lags.sort_unstable();
+        println!("lag p10 {} p50 {} ns", lags[lags.len() / 10], lags[lags.len() / 2]);
+        lags
+    };
+    // Who sleeps until then is woken tens of microseconds later, always. Other work on this core delays many, but not all.
+    let (fast, slow) = (lags(0), lags(1));
+    assert!(fast[fast.len() / 10] < 10_000, "{} ns", fast[fast.len() / 10]);
+    assert!(slow[slow.len() / 2] < 20_000_000, "{} ns: they waited for one another", slow[slow.len() / 2]);
 }
 
 #[test]

@@ -279,7 +279,7 @@ impl<'a> Arm<'a> {
     /// Attributes and counts a failed or late request.
     fn fail(&mut self, record: &Record, late: bool) {
         let found = attribute(&self.pods, self.node(record), record, self.away());
-        let cause = Cause::of(record, &found);
+        let cause = self.cause(record, &found);
         *self.by_phase.entry(found.phase.as_str().to_owned()).or_default() += 1;
         *self.by_routing.entry(found.routing.as_str().to_owned()).or_default() += 1;
         *self.causes.entry(cause).or_default() += 1;

@@ -47,6 +47,8 @@ pub enum Cause {
     LateColdPod,
     /// Late, or timed out, on a pod that was there.
     Backlog,
+    /// Late, and the client had sent it late or stood still meanwhile.
+    SentLate,
     /// The pod ended by itself.
     Crashed,
     /// An error that no edge of a pod explains.
@@ -57,7 +59,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every one.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ListenerClosedEarly,
         Self::NoEndpoint,
         Self::AddressGone,
@@ -72,6 +74,7 @@ impl Cause {
         Self::ErrorsWhileStopping,
         Self::LateColdPod,
         Self::Backlog,
+        Self::SentLate,
         Self::Crashed,
         Self::ServiceError,
         Self::Unexplained,
@@ -95,6 +98,7 @@ impl Cause {
             Self::ErrorsWhileStopping => "errors-while-stopping",
             Self::LateColdPod => "late-cold-pod",
             Self::Backlog => "backlog",
+            Self::SentLate => "sent-late",
             Self::Crashed => "crashed",
             Self::ServiceError => "service-error",
             Self::Unexplained => "unexplained",
@@ -130,6 +134,9 @@ impl Cause {
             Self::LateColdPod => "a pod that had just become Ready answered late",
             Self::Backlog => {
                 "the pod was there but did not answer in time: backlog, retransmitted SYN, or overload"
+            }
+            Self::SentLate => {
+                "the client was late with it itself, or stood still meanwhile: what the service added cannot be told"
             }
             Self::Crashed => "the pod ended by itself, without being asked to",
             Self::ServiceError => "the service failed the request; no edge of a termination explains it",
@@ -172,6 +179,9 @@ impl Cause {
             Self::LateColdPod => "warm up before becoming Ready, and set minReadySeconds",
             Self::Backlog => {
                 "leave more headroom while pods are replaced: more replicas, or a surge instead of unavailability"
+            }
+            Self::SentLate => {
+                "give the client a core of its own: fewer arms at once (--parallel 1), less other work, a lower rate, or more agents"
             }
             Self::Crashed => "look into the pod's log: this is no matter of rollouts",
             Self::ServiceError => "look into the service's log: this is no matter of rollouts",

@@ -34,6 +34,8 @@ pub struct Alone {
     pub arrivals: Arrivals,
     /// How the rate is come to: over all lanes.
     pub ramp: Option<Ramp>,
+    /// The client polls instead of sleeping; what that could be had of, for the report.
+    pub exact: Option<String>,
     /// A request fails after this.
     pub timeout: Duration,
     /// An answer is late after this.
@@ -70,6 +72,9 @@ impl Alone {
                  never sent and is in no quantile; --rate R measures what users would see"
                     .to_owned(),
             );
+        }
+        if let Some(exact) = &self.exact {
+            notes.push(exact.clone());
         }
         let limits = Limits { schedule_lag: LAG_LIMIT, detection_floor: STALL_LIMIT };
         let late = if self.late_fails { Allowed::AtMost(0) } else { Allowed::Any };
@@ -129,6 +134,10 @@ impl Alone {
         if !(1..=Lane::MOST_CONNECTIONS).contains(&self.connections) {
             let text = format!("{} is no number of connections", self.connections);
             return Err(refused("-c", text, "1 to 10000"));
+        }
+        if self.rate.is_none() && self.exact.is_some() {
+            let text = "a closed loop has no time at which a request is due".to_owned();
+            return Err(refused("--exact", text, "with --rate R"));
         }
         if let (Some(ramp), None) = (self.ramp, self.rate) {
             let text = format!(
@@ -247,6 +256,7 @@ mod tests {
             lanes: vec![(LaneKind::Reused, 3.0), (LaneKind::New, 1.0)],
             arrivals: Arrivals::Poisson,
             ramp: Some(Ramp { from: 100.0, over: Duration::from_secs(2) }),
+            exact: None,
             timeout: Duration::from_secs(5),
             late_over: Duration::from_secs(1),
             late_fails: false,
@@ -283,6 +293,12 @@ mod tests {
     }
 
     #[test]
+    fn what_exactness_could_be_had_is_in_the_report() {
+        let plan = Alone { exact: Some("cores were kept awake".to_owned()), ..alone() }.plan().unwrap();
+        assert_eq!(plan.notes, ["cores were kept awake"]);
+    }
+
+    #[test]
     fn a_url_may_be_no_more_than_a_host() {
         assert_eq!(target("HTTP://a").unwrap(), ("http://a".to_owned(), "/".to_owned()));
         assert_eq!(target("http://a?q").unwrap(), ("http://a".to_owned(), "/?q".to_owned()));
@@ -298,12 +314,17 @@ mod tests {
             change(&mut flags);
             flags.plan().unwrap_err().to_string()
         };
-        let table: [Case; 11] = [
+        let table: [Case; 12] = [
             (|f| f.url = "shop".into(), "URL", "not a URL"),
             (|f| f.url = "http://me:secret@shop/".into(), "URL", "names a user"),
             (|f| f.rate = Some(0.0), "--rate", "0 is not a rate"),
             (|f| f.rate = Some(f64::NAN), "--rate", "not a rate"),
             (|f| f.rate = None, "--ramp", "a closed loop has no rate"),
+            (
+                |f| (f.rate, f.ramp, f.exact) = (None, None, Some(String::new())),
+                "--exact",
+                "a closed loop has no time",
+            ),
             (|f| f.connections = 0, "-c", "1 to 10000"),
             (|f| f.lanes = vec![], "--lanes", "reused"),
             (|f| f.lanes = vec![(LaneKind::New, 1.0), (LaneKind::New, 1.0)], "--lanes", "at most once"),

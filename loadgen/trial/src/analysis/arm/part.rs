@@ -5,7 +5,7 @@ use crate::analysis::attribution::{Attribution, attribute};
 use crate::analysis::cause::Cause;
 use crate::analysis::text;
 use crate::analysis::timeline::PodFacts;
-use crate::record::Record;
+use crate::record::{Class, Record};
 use crate::report::{self, Failure};
 
 impl Arm<'_> {
@@ -59,11 +59,20 @@ impl Arm<'_> {
         }
     }
 
+    /// Why it failed or was late.
+    pub(super) fn cause(&self, record: &Record, found: &Attribution<'_>) -> Cause {
+        let is_late = record.class == Class::None;
+        if is_late && !self.timing(record, found.seen).in_lag {
+            return Cause::SentLate;
+        }
+        Cause::of(record, found)
+    }
+
     fn failure(&self, record: &Record) -> Failure {
         let found = attribute(&self.pods, self.node(record), record, self.away());
         let lane = self.lanes.get(usize::from(record.lane.0)).map_or("", |lane| lane.name());
         let Attribution { phase, routing, nearest, .. } = found;
-        let class = if record.class == crate::record::Class::None { "late" } else { record.class.as_str() };
+        let class = if record.class == Class::None { "late" } else { record.class.as_str() };
         Failure {
             slot: record.slot,
             lane: lane.to_owned(),
@@ -81,7 +90,7 @@ impl Arm<'_> {
             routing,
             nearest_edge: nearest.map(|(edge, _)| edge.to_owned()),
             margin_ns: nearest.map(|(_, margin)| margin),
-            sentence: text::sentence(record, lane, self.header.agents, &found, Cause::of(record, &found)),
+            sentence: text::sentence(record, lane, self.header.agents, &found, self.cause(record, &found)),
         }
     }
 

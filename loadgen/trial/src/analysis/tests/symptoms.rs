@@ -209,6 +209,22 @@ fn late_from_a_pod_just_ready_is_a_cold_pod_and_else_a_backlog() {
 }
 
 #[test]
+fn late_because_the_client_was_is_nobody_elses_doing() {
+    let sent = |after_ms: u32| {
+        let recording = Recording::of(&Stop::default()).request(NEW, 1, 4_000, 1_500, 1, move |record| {
+            (record.start, record.class, record.stage, record.status) =
+                (after_ms * 10_000, Class::None, Stage::Done, 200);
+        });
+        recording.failure()
+    };
+    because(&sent(5), Cause::Backlog);
+    // Beyond the 50 ms that a client may lag.
+    let late = sent(600);
+    because(&late, Cause::SentLate);
+    assert!(late.sentence.contains("the client was late with it itself"), "{}", late.sentence);
+}
+
+#[test]
 fn the_delay_of_a_lane_is_not_lateness() {
     let arm = Recording::of(&Stop::default()).answered(SLOW, 1, 4_000, 2_900, 3).arm_report();
     assert_eq!(arm.requests.late, 0);
