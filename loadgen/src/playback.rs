@@ -73,14 +73,15 @@ pub fn report(directory: &Path) -> Result<Report, PlaybackError> {
     let (events, complaints) = parse_events(&text);
     let mut analysis = Analysis::new(&header, &events, complaints);
     let mut whole = Vec::new();
-    // Each part is read twice, one after the other: first for what only all of them together tell (and so that a damaged
-    // one is a complaint), then to be counted. So memory holds one part at a time.
+    // Each part is read twice, one after the other: first for what only all of them together tell, where there is such a thing,
+    // then to be counted. So memory holds one part at a time.
     for (arm, path) in parts(&directory)? {
         match read_part(&path) {
-            Ok(records) => {
+            Ok(records) if analysis.is_surveyed(arm) => {
                 analysis.survey(arm, &records);
                 whole.push((arm, path));
             }
+            Ok(records) => analysis.add(arm, &records),
             Err(reason) => analysis.complain(format!("{}: {reason}", file_name(&path))),
         }
     }

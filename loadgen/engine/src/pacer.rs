@@ -157,7 +157,7 @@ async fn pace(
         let (asleep, early) = if worker.exact { (AWAKE, AWAKE) } else { (PASS, Duration::ZERO) };
         if gap >= asleep {
             tokio::select! {
-                fired = timer.wait_until(worker.clock, now + (gap - early)) => fired?,
+                fired = timer.wait_until(worker.clock, now + gap.saturating_sub(early)) => fired?,
                 () = control.changed.notified() => {}
             }
         } else if gap.is_zero() {

@@ -14,7 +14,7 @@ const STALL: Stall = Stall {
     around: Duration::from_secs(1),
 };
 /// Within this the server has answered all 1,200 once it goes on, on a machine that does other things too. How long it
-/// really took is what the figures below may be off by; a quiet machine takes some 20 ms.
+/// really took is what the figures below may be off by; a quiet machine takes 20 to 260 ms: a thread for each connection that waited.
 const RECOVERY_MAX: Duration = Duration::from_millis(1500);
 /// Two slots: one at either end.
 const EDGES: f64 = 2.0;

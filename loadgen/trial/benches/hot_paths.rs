@@ -1,15 +1,16 @@
-//! What a record costs once it is there: into a part, out of it, and into the analysis.
+//! What a record costs once it is there: into a part, out of it, and into the analysis; and what a schedule costs before.
 //!
-//! `cargo bench -p trial --features parquet`. Each figure is the median of several passes over the same records.
+//! `cargo bench -p trial --features parquet`. Rates are records, or slots, a second.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "figures are what it is for")]
-#![expect(clippy::disallowed_methods, reason = "time passes here for real")]
+#![expect(clippy::unwrap_used, reason = "a benchmark's way to fail")]
+#![expect(missing_docs, reason = "criterion's macros write items without any")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use trial::analysis::Analysis;
 use trial::arrival::Schedule;
 use trial::event::{Event, TimedEvent};
@@ -20,58 +21,55 @@ use trial::scenario::alone::Alone;
 use trial::settings::{Arrivals, LaneKind};
 use trial::time::Stamp;
 
-const PASSES: usize = 7;
-const PART_ROWS: usize = 262_144;
-const FOLD_ROWS: usize = 1_000_000;
+const PART_ROWS: usize = 65_536;
+const FOLD_ROWS: usize = 262_144;
+const SLOTS: usize = 100_000;
 
-fn main() {
-    let records: Vec<Record> = records(FOLD_ROWS);
-    let part_rows = &records[..PART_ROWS];
-    let encoded = Bytes::from(part::encode(part_rows).unwrap());
-    println!("part: {:.2} bytes a record", ratio(encoded.len(), PART_ROWS));
-    measure("part: encode", PART_ROWS, || drop(black_box(part::encode(part_rows))));
-    measure("part: decode", PART_ROWS, || drop(black_box(part::decode(encoded.clone()))));
-    let header = header();
-    measure("analysis: survey and add", FOLD_ROWS, || {
-        let mut analysis = Analysis::new(&header, &events(FOLD_ROWS as u64), vec![]);
-        for chunk in records.chunks(1024) {
-            analysis.survey(ArmId(0), chunk);
-        }
-        analysis.surveyed();
-        for chunk in records.chunks(1024) {
-            analysis.add(ArmId(0), chunk);
-        }
-        black_box(analysis.finish());
+criterion_group! {
+    name = hot_paths;
+    config = Criterion::default().sample_size(10);
+    targets = parts, analysis, schedules
+}
+criterion_main!(hot_paths);
+
+fn parts(criterion: &mut Criterion) {
+    let records = records(PART_ROWS);
+    let encoded = Bytes::from(part::encode(&records).unwrap());
+    let mut group = criterion.benchmark_group("part");
+    group.throughput(Throughput::Elements(PART_ROWS as u64));
+    group.bench_function("encode", |bencher| bencher.iter(|| part::encode(black_box(&records)).unwrap()));
+    group.bench_function("decode", |bencher| {
+        bencher.iter(|| part::decode(black_box(encoded.clone())).unwrap());
     });
-    measure("schedule: constant", FOLD_ROWS, || schedule(Arrivals::Constant));
-    measure("schedule: poisson", FOLD_ROWS, || schedule(Arrivals::Poisson));
 }
 
-fn measure(what: &str, rows: usize, mut pass: impl FnMut()) {
-    let mut times: Vec<Duration> = (0..PASSES)
-        .map(|_| {
-            let began = Instant::now();
-            pass();
-            began.elapsed()
-        })
-        .collect();
-    times.sort_unstable();
-    let nanos = |time: Duration| ratio(usize::try_from(time.as_nanos()).unwrap(), rows);
-    println!(
-        "{what}: {:.1} ns a record ({:.1} to {:.1})",
-        nanos(times[PASSES / 2]),
-        nanos(times[0]),
-        nanos(times[PASSES - 1])
-    );
+fn analysis(criterion: &mut Criterion) {
+    let (header, records) = (header(), records(FOLD_ROWS));
+    let events = events(FOLD_ROWS as u64);
+    let mut group = criterion.benchmark_group("analysis");
+    group.throughput(Throughput::Elements(FOLD_ROWS as u64));
+    group.bench_function("survey and add", |bencher| {
+        bencher.iter(|| {
+            let mut analysis = Analysis::new(&header, &events, vec![]);
+            for chunk in records.chunks(1024) {
+                analysis.survey(ArmId(0), chunk);
+            }
+            analysis.surveyed();
+            for chunk in records.chunks(1024) {
+                analysis.add(ArmId(0), chunk);
+            }
+            analysis.finish()
+        });
+    });
 }
 
-#[expect(clippy::cast_precision_loss, reason = "figures for people")]
-fn ratio(all: usize, of: usize) -> f64 {
-    all as f64 / of as f64
-}
-
-fn schedule(arrivals: Arrivals) {
-    black_box(Schedule::new(20_000.0, arrivals, None, 1, Duration::ZERO).nth(FOLD_ROWS - 1));
+fn schedules(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("schedule");
+    group.throughput(Throughput::Elements(SLOTS as u64));
+    for (name, arrivals) in [("constant", Arrivals::Constant), ("poisson", Arrivals::Poisson)] {
+        let schedule = || Schedule::new(black_box(20_000.0), arrivals, None, 1, Duration::ZERO);
+        group.bench_function(name, |bencher| bencher.iter(|| schedule().nth(SLOTS - 1)));
+    }
 }
 
 /// As an unhurried service answers them: latencies around 100 µs, on fifty connections.
@@ -122,6 +120,7 @@ fn header() -> Header {
         lanes: vec![(LaneKind::Reused, 1.0)],
         arrivals: Arrivals::Constant,
         ramp: None,
+        exact: None,
         timeout: Duration::from_secs(5),
         late_over: Duration::from_secs(1),
         late_fails: false,

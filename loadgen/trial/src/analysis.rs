@@ -107,6 +107,13 @@ impl<'a> Analysis<'a> {
         }
     }
 
+    /// True if an arm's records tell something that has to be known before any is added. Where they do not, who reads them may add them
+    /// at once.
+    #[must_use]
+    pub fn is_surveyed(&self, arm: ArmId) -> bool {
+        self.arms.get(usize::from(arm.0)).is_some_and(|arm| !arm.is_elsewhere())
+    }
+
     /// Every chunk was looked at.
     pub fn surveyed(&mut self) {
         for arm in &mut self.arms {

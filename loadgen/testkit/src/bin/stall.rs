@@ -54,7 +54,17 @@ fn measure(rate: f64, seconds: f64, around: f64) -> Result<(), Box<dyn std::erro
     let (lasts, around) = (Duration::try_from_secs_f64(seconds)?, Duration::try_from_secs_f64(around)?);
     let stall = Stall { rate, lasts, late_over: Duration::from_millis(500), around };
     let server = ServerProcess::start(&std::env::current_exe()?)?;
-    for (kind, records) in stall.measure(&server)?.lanes {
+    let stalled = stall.measure(&server)?;
+    let (from, to) = (stalled.stopped.1, stalled.continued.0);
+    for (kind, records) in &stalled.lanes {
+        // The server takes a moment to answer what waits for it, and what comes due in that moment waits too.
+        let meanwhile = records.iter().filter(|record| record.intended > from && record.intended < to);
+        let last = meanwhile.filter_map(|record| record.at(record.end)).max().unwrap_or(to);
+        let (lasted, catching_up) = (to.saturating_since(from), last.saturating_since(to));
+        let due = |span: Duration| (rate * span.as_secs_f64()).round();
+        let least = due(lasted.saturating_sub(stall.late_over));
+        let most = due((lasted + catching_up).saturating_sub(stall.late_over));
+
         let mut latencies: Vec<u64> = records.iter().filter_map(trial::record::Record::latency_ns).collect();
         latencies.sort_unstable();
         let quantile = |per_mille: usize| -> Duration {
@@ -64,7 +74,8 @@ fn measure(rate: f64, seconds: f64, around: f64) -> Result<(), Box<dyn std::erro
         let late = latencies.iter().filter(|nanos| Duration::from_nanos(**nanos) > stall.late_over).count();
         writeln!(
             io::stdout(),
-            "{}: {} requests, {late} later than {:?}; p50 {:.1?} p90 {:.1?} p99 {:.1?} max {:.1?}",
+            "{}: {} requests, {late} later than {:?} (by the schedule {least} to {most}: it stood still for {lasted:.2?}, and took \
+             {catching_up:.0?} to catch up); p50 {:.1?} p90 {:.1?} p99 {:.1?} max {:.1?}",
             kind.as_str(),
             records.len(),
             stall.late_over,
