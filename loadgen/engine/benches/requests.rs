@@ -4,7 +4,6 @@
 //! `scripts/bench`'s to say.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark's way to fail")]
-#![expect(missing_docs, reason = "criterion's macros write items without any")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

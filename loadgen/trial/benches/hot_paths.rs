@@ -3,7 +3,6 @@
 //! `cargo bench -p trial --features parquet`. Rates are records, or slots, a second.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark's way to fail")]
-#![expect(missing_docs, reason = "criterion's macros write items without any")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

@@ -59,8 +59,8 @@ fn measure(rate: f64, seconds: f64, around: f64) -> Result<(), Box<dyn std::erro
     for (kind, records) in &stalled.lanes {
         // The server takes a moment to answer what waits for it, and what comes due in that moment waits too.
         let meanwhile = records.iter().filter(|record| record.intended > from && record.intended < to);
-        let last = meanwhile.filter_map(|record| record.at(record.end)).max().unwrap_or(to);
-        let (lasted, catching_up) = (to.saturating_since(from), last.saturating_since(to));
+        let answered = meanwhile.filter_map(|record| record.at(record.end)).max().unwrap_or(to);
+        let (lasted, catching_up) = (to.saturating_since(from), answered.saturating_since(to));
         let due = |span: Duration| (rate * span.as_secs_f64()).round();
         let least = due(lasted.saturating_sub(stall.late_over));
         let most = due((lasted + catching_up).saturating_sub(stall.late_over));
