@@ -13,7 +13,8 @@ pub(crate) fn open_files() {
     }
 }
 
-/// Where Linux is told how soon a core has to wake, in µs, for as long as the file is open (the kernel's interface for power management's quality of service).
+/// Where Linux is told how soon a core has to wake, in µs, for as long as the file is open: the kernel's interface for power
+/// management's quality of service.
 const WAKE_WITHIN: &str = "/dev/cpu_dma_latency";
 
 /// Cores with nothing to do poll instead of halting, all of this machine's, until this is dropped or the process ends.

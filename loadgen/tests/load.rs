@@ -208,6 +208,26 @@ fn a_recording_is_kept_where_it_is_asked_for_and_gives_the_same_report() {
 }
 
 #[test]
+fn a_damaged_part_of_a_recording_is_named_and_voids_the_report() {
+    let (scratch, (address, _)) = (Scratch::new(), serve());
+    let out = scratch.join("kept");
+    let url = format!("http://{address}");
+    let (ran, report) = load(&url, &["-n", "3000", "--out", out.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{}", reasons(&report));
+    let mut files = std::fs::read_dir(out.join("recording")).unwrap().map(|file| file.unwrap().path());
+    let part =
+        files.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("records-")).unwrap();
+    let mut bytes = std::fs::read(&part).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&part, bytes).unwrap();
+    let (ran, report) = read(loadgen(&["report", out.to_str().unwrap(), "--format", "json", "--gate"]));
+    let name = part.file_name().unwrap().to_str().unwrap();
+    assert_eq!((ran.code, count(&report, "sent")), (4, 0), "{}", reasons(&report));
+    assert!(reasons(&report).contains(name) && reasons(&report).contains("damaged"), "{}", reasons(&report));
+}
+
+#[test]
 fn nobody_listening_is_recorded_request_by_request() {
     let url = format!("http://{}", nobody());
     for flags in [["-r", "200", "-d", "1s"], ["-c", "4", "-n", "40"]] {

@@ -1,7 +1,8 @@
-//! What a request costs the engine, from its slot to its record: sockets of this machine, and a server that hardly does a thing.
+//! What a request takes from its slot to its record and the next, in a closed loop on sockets of this machine. The server, a thread
+//! for each connection, is in the same process and has its part in it.
 //!
-//! `cargo bench -p engine`. Rates are requests a second in a closed loop; what they cost beside other load generators is
-//! `scripts/bench`'s to say.
+//! `cargo bench -p engine`, on a machine that does nothing else. What a request costs beside other load generators is `scripts/bench`'s
+//! to say.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark's way to fail")]
 
@@ -33,19 +34,18 @@ fn closed_loops(criterion: &mut Criterion) {
     let address = serve();
     let mut group = criterion.benchmark_group("closed loop");
     group.throughput(Throughput::Elements(1));
-    for (kind, connections) in [(LaneKind::Reused, 1), (LaneKind::Reused, 50), (LaneKind::New, 1)] {
-        let name = format!("{}, {connections} at once", kind.as_str());
-        group.bench_function(name, |bencher| {
-            bencher.iter_custom(|requests| run(address, kind, connections, requests));
+    for connections in [1, 50] {
+        group.bench_function(format!("{connections} at once"), |bencher| {
+            bencher.iter_custom(|requests| run(address, connections, requests));
         });
     }
 }
 
 /// So many requests; how long they took.
-fn run(address: SocketAddr, kind: LaneKind, connections: u32, requests: u64) -> Duration {
+fn run(address: SocketAddr, connections: u32, requests: u64) -> Duration {
     let (clock, _anchor) = Clock::start();
     let start = clock.now() + LEAD;
-    let lane = Lane { connections, arrivals: Arrivals::Closed, ..Lane::new(kind, 0.0) };
+    let lane = Lane { connections, arrivals: Arrivals::Closed, ..Lane::new(LaneKind::Reused, 0.0) };
     let mut config = EngineConfig::new(clock, Load::new(vec![lane]), 1, start, Arc::new(Direct(address)));
     config.slots = Some(requests);
     let (sender, records) = sync_channel::<Vec<Record>>(256);

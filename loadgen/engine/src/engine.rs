@@ -60,8 +60,8 @@ pub struct EngineConfig {
     pub max_lag: Duration,
     /// The load ends by itself after so many slots, over all lanes.
     pub slots: Option<u64>,
-    /// The thread polls rather than sleeps when the next slot is due within a millisecond: slots go out, and answers are seen,
-    /// when they should, and a core has nothing else to do.
+    /// The thread polls, rather than sleeps, when the next slot is due within a millisecond or an answer is awaited: slots go out, and
+    /// answers are seen, as soon as the machine lets them, and a core has nothing else to do.
     pub exact: bool,
     /// Where new connections go.
     pub route: Arc<dyn Route>,

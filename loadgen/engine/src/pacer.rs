@@ -20,8 +20,8 @@ use crate::worker::Worker;
 /// this apart (10,000 a second, evenly), slots go out up to so late, and answers are seen up to so late; both shows in the
 /// records, as it is the client's doing.
 const PASS: Duration = Duration::from_micros(100);
-/// Where slots are to be exact, so long before one is due the thread sleeps no more: a sleep ends late, by up to so much on most
-/// machines most of the time, and later still where a core that halts is slow to wake.
+/// Where slots are to be exact, so long before one is due the thread sleeps no more: a sleep ends late, nearly always by less
+/// than this.
 const AWAKE: Duration = Duration::from_millis(1);
 /// Slots released in one go; after these the connections get their turn. Few, as what came due while this thread was not
 /// run comes due all at once: if all of it were released before an answer is read, no connection would be found idle, each
@@ -152,15 +152,18 @@ async fn pace(
             }
         }
         let Some(next) = agenda.peek() else { continue };
-        let now = worker.clock.now();
-        let gap = next.at.saturating_since(now);
-        let (asleep, early) = if worker.exact { (AWAKE, AWAKE) } else { (PASS, Duration::ZERO) };
-        if gap >= asleep {
+        let released = worker.clock.now();
+        let gap = next.at.saturating_since(released);
+        let in_flight = worker.in_flight.get() > 0;
+        // Who is to be exact neither sleeps shortly before a slot is due, nor while an answer may come.
+        let (sleeps, early) =
+            if worker.exact { (gap >= AWAKE && !in_flight, AWAKE) } else { (gap >= PASS, Duration::ZERO) };
+        if sleeps {
             tokio::select! {
-                fired = timer.wait_until(worker.clock, now + gap.saturating_sub(early)) => fired?,
+                fired = timer.wait_until(worker.clock, released + gap.saturating_sub(early)) => fired?,
                 () = control.changed.notified() => {}
             }
-        } else if gap.is_zero() {
+        } else if next.at <= now {
             yield_now().await;
         } else if worker.exact {
             poll(worker, timer, next.at).await?;
@@ -171,11 +174,14 @@ async fn pace(
 }
 
 /// What there is to do, and a look at the sockets. But where slots wait for a connection, only nothing to do says that they may
-/// open theirs, and who polls always has something to do.
+/// open theirs, and who polls always has something to do: so that is waited for.
 async fn poll(worker: &Worker, timer: &Timer, until: Stamp) -> Result<(), Errno> {
     yield_now().await;
     if worker.lull.is_awaited() {
-        return timer.wait_until(worker.clock, until).await;
+        return tokio::select! {
+            fired = timer.wait_until(worker.clock, until) => fired,
+            () = worker.lull.is_over() => Ok(()),
+        };
     }
     worker.looked.set(worker.clock.now());
     Ok(())

@@ -92,12 +92,18 @@ impl Turns {
 pub(crate) struct Lull {
     waiting: AtomicUsize,
     come: Notify,
+    over: Notify,
 }
 
 impl Lull {
     /// True if a slot waits.
     pub(crate) fn is_awaited(&self) -> bool {
         self.waiting.load(Relaxed) > 0
+    }
+
+    /// Waits until no slot waits any more. Only for who knows that one does.
+    pub(crate) async fn is_over(&self) {
+        self.over.notified().await;
     }
 
     /// The thread is about to sleep until something comes.
@@ -134,6 +140,8 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
+        if self.0.waiting.fetch_sub(1, Relaxed) == 1 {
+            self.0.over.notify_waiters();
+        }
     }
 }

@@ -68,8 +68,8 @@ pub struct Args {
     /// Where a ramp begins
     #[arg(long, value_name = "R", value_parser = number, requires = "ramp", default_value = "0")]
     ramp_from: f64,
-    /// Send, and see answers, within microseconds: poll instead of sleeping, which takes a whole core, and keep the machine's other
-    /// cores from halting where that is permitted (as root). Goes with a --rate
+    /// Poll instead of sleeping when a slot is due soon or an answer is awaited, so that nothing waits for this client to wake: takes
+    /// up to a whole core. Also keeps the machine's other cores from halting, where that is permitted (as root). Goes with a --rate
     #[arg(long)]
     exact: bool,
     /// A request that takes longer has failed

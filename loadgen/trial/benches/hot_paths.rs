@@ -47,13 +47,9 @@ fn analysis(criterion: &mut Criterion) {
     let events = events(FOLD_ROWS as u64);
     let mut group = criterion.benchmark_group("analysis");
     group.throughput(Throughput::Elements(FOLD_ROWS as u64));
-    group.bench_function("survey and add", |bencher| {
+    group.bench_function("of a load on a URL", |bencher| {
         bencher.iter(|| {
             let mut analysis = Analysis::new(&header, &events, vec![]);
-            for chunk in records.chunks(1024) {
-                analysis.survey(ArmId(0), chunk);
-            }
-            analysis.surveyed();
             for chunk in records.chunks(1024) {
                 analysis.add(ArmId(0), chunk);
             }

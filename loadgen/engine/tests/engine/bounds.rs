@@ -36,7 +36,7 @@ fn two_thousand_slots_a_second_go_out_when_they_are_due() {
 }
 
 #[test]
-fn an_exact_client_sends_within_microseconds_whatever_the_rate() {
+fn an_exact_client_sends_within_microseconds_also_while_slots_wait_for_connections() {
     let server = FaultServer::start(|_slot| Fault::None);
     // The second lane's slots find its connection busy: they open theirs once the engine has nothing to do, which one that polls
     // would never have.
@@ -57,6 +57,20 @@ fn an_exact_client_sends_within_microseconds_whatever_the_rate() {
     let (fast, slow) = (lags(0), lags(1));
     assert!(fast[fast.len() / 10] < 10_000, "{} ns", fast[fast.len() / 10]);
     assert!(slow[slow.len() / 2] < 20_000_000, "{} ns: they waited for one another", slow[slow.len() / 2]);
+}
+
+#[test]
+fn an_exact_client_is_awake_before_a_slot_is_due() {
+    let server = FaultServer::start(|_slot| Fault::None);
+    // Ten milliseconds apart, which is long enough to sleep.
+    let load = load(vec![lane(LaneKind::Reused, 100.0)]);
+    let (records, _) = Run::start_with(load, to(server.address), |config| config.exact = true)
+        .finish(Duration::from_secs(2));
+    assert!(records.len() == 201 && records.iter().all(|record| record.class == Class::None));
+    let mut lags: Vec<u64> = records.iter().filter_map(Record::lag_ns).collect();
+    lags.sort_unstable();
+    println!("lag p10 {} p50 {} ns", lags[20], lags[100]);
+    assert!(lags[20] < 10_000, "{} ns", lags[20]);
 }
 
 #[test]

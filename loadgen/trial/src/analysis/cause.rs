@@ -47,8 +47,8 @@ pub enum Cause {
     LateColdPod,
     /// Late, or timed out, on a pod that was there.
     Backlog,
-    /// Late, and the client had sent it late or stood still meanwhile.
-    SentLate,
+    /// Late by no more than the client itself was with it.
+    ClientLate,
     /// The pod ended by itself.
     Crashed,
     /// An error that no edge of a pod explains.
@@ -74,7 +74,7 @@ impl Cause {
         Self::ErrorsWhileStopping,
         Self::LateColdPod,
         Self::Backlog,
-        Self::SentLate,
+        Self::ClientLate,
         Self::Crashed,
         Self::ServiceError,
         Self::Unexplained,
@@ -98,7 +98,7 @@ impl Cause {
             Self::ErrorsWhileStopping => "errors-while-stopping",
             Self::LateColdPod => "late-cold-pod",
             Self::Backlog => "backlog",
-            Self::SentLate => "sent-late",
+            Self::ClientLate => "client-late",
             Self::Crashed => "crashed",
             Self::ServiceError => "service-error",
             Self::Unexplained => "unexplained",
@@ -135,8 +135,8 @@ impl Cause {
             Self::Backlog => {
                 "the pod was there but did not answer in time: backlog, retransmitted SYN, or overload"
             }
-            Self::SentLate => {
-                "the client was late with it itself, or stood still meanwhile: what the service added cannot be told"
+            Self::ClientLate => {
+                "the client was late itself with sending it or with seeing the answer; without that it would not be late"
             }
             Self::Crashed => "the pod ended by itself, without being asked to",
             Self::ServiceError => "the service failed the request; no edge of a termination explains it",
@@ -180,7 +180,7 @@ impl Cause {
             Self::Backlog => {
                 "leave more headroom while pods are replaced: more replicas, or a surge instead of unavailability"
             }
-            Self::SentLate => {
+            Self::ClientLate => {
                 "give the client a core of its own: fewer arms at once (--parallel 1), less other work, a lower rate, or more agents"
             }
             Self::Crashed => "look into the pod's log: this is no matter of rollouts",

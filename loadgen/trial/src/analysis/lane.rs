@@ -31,7 +31,7 @@ pub(super) enum Outcome {
 pub(super) struct Lane<'a> {
     pub(super) plan: &'a settings::Lane,
     /// Beyond this an answer is late, from the intended time.
-    late_over: Duration,
+    pub(super) late_over: Duration,
     pub(super) requests: Requests,
     pub(super) windows: Windows,
     latency: Distribution,

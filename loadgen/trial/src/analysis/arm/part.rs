@@ -1,5 +1,7 @@
 //! What a fold over an arm becomes in the report.
 
+use std::time::Duration;
+
 use super::{Arm, Hits};
 use crate::analysis::attribution::{Attribution, attribute};
 use crate::analysis::cause::Cause;
@@ -62,10 +64,22 @@ impl Arm<'_> {
     /// Why it failed or was late.
     pub(super) fn cause(&self, record: &Record, found: &Attribution<'_>) -> Cause {
         let is_late = record.class == Class::None;
-        if is_late && !self.timing(record, found.seen).in_lag {
-            return Cause::SentLate;
+        if is_late && !self.is_late_without_client(record, found.seen) {
+            return Cause::ClientLate;
         }
         Cause::of(record, found)
+    }
+
+    /// Whether it would be late if it had been sent when it was due, and the client had stood still at no time from then on.
+    fn is_late_without_client(&self, record: &Record, seen: u64) -> bool {
+        let lag = record.lag_ns().unwrap_or(0);
+        let sent = record.intended.as_nanos().saturating_add(lag);
+        let stalls = self.stalls.iter().filter(|stall| stall.agent.is_none_or(|agent| agent == record.agent));
+        let still: u64 = stalls.map(|stall| stall.to.min(seen).saturating_sub(stall.from.max(sent))).sum();
+        let rest = record.latency_ns().unwrap_or(0).saturating_sub(lag.saturating_add(still));
+        self.lanes
+            .get(usize::from(record.lane.0))
+            .is_none_or(|lane| Duration::from_nanos(rest) > lane.late_over)
     }
 
     fn failure(&self, record: &Record) -> Failure {

@@ -1,9 +1,9 @@
 //! One test a row of the design's table of symptoms.
 
 use crate::analysis::Cause;
-use crate::analysis::testing::{NEW, REUSED, Recording, SLOW, Stop};
-use crate::event::Event;
-use crate::id::PodId;
+use crate::analysis::testing::{NEW, REUSED, Recording, SLOW, Stop, ms};
+use crate::event::{Event, TimedEvent};
+use crate::id::{ArmId, PodId};
 use crate::record::{Class, Flags, Stage};
 use crate::report::{Failure, PodPhase};
 use crate::routing::Routing;
@@ -209,19 +209,29 @@ fn late_from_a_pod_just_ready_is_a_cold_pod_and_else_a_backlog() {
 }
 
 #[test]
-fn late_because_the_client_was_is_nobody_elses_doing() {
-    let sent = |after_ms: u32| {
-        let recording = Recording::of(&Stop::default()).request(NEW, 1, 4_000, 1_500, 1, move |record| {
-            (record.start, record.class, record.stage, record.status) =
-                (after_ms * 10_000, Class::None, Stage::Done, 200);
-        });
+fn late_only_because_the_client_was_is_nobody_elses_doing() {
+    let answered = |sent_after_ms: u32, latency_ms: u64, stalled_for_ms: u64| {
+        let mut recording =
+            Recording::of(&Stop::default()).request(NEW, 1, 4_000, latency_ms, 1, move |record| {
+                (record.start, record.class, record.stage, record.status) =
+                    (sent_after_ms * 10_000, Class::None, Stage::Done, 200);
+            });
+        if stalled_for_ms > 0 {
+            let event = Event::Stalled { for_ns: stalled_for_ms * 1_000_000, agent: None };
+            recording.events.push(TimedEvent { at_ns: ms(4_900), arm: ArmId(0), event });
+        }
         recording.failure()
     };
-    because(&sent(5), Cause::Backlog);
-    // Beyond the 50 ms that a client may lag.
-    let late = sent(600);
-    because(&late, Cause::SentLate);
-    assert!(late.sentence.contains("the client was late with it itself"), "{}", late.sentence);
+    // An answer is late after a second.
+    for (sent_after_ms, latency_ms, stalled_for_ms) in [(600, 1_500, 0), (0, 1_100, 200), (100, 1_250, 200)] {
+        let late = answered(sent_after_ms, latency_ms, stalled_for_ms);
+        because(&late, Cause::ClientLate);
+        assert!(late.sentence.contains("the client was late itself"), "{}", late.sentence);
+    }
+    // What it was late with, or stood still for, is less than was too much.
+    for (sent_after_ms, latency_ms, stalled_for_ms) in [(5, 1_500, 0), (60, 3_000, 0), (0, 3_000, 200)] {
+        because(&answered(sent_after_ms, latency_ms, stalled_for_ms), Cause::Backlog);
+    }
 }
 
 #[test]
