@@ -73,8 +73,8 @@ pub fn report(directory: &Path) -> Result<Report, PlaybackError> {
     let (events, complaints) = parse_events(&text);
     let mut analysis = Analysis::new(&header, &events, complaints);
     let mut whole = Vec::new();
-    // Each part is read twice, one after the other: first for what only all of them together tell, where there is such a thing,
-    // then to be counted. So memory holds one part at a time.
+    // Where only all parts together tell some edges, each is read twice, one after the other: first for these, then to be
+    // counted. So memory holds one part at a time.
     for (arm, path) in parts(&directory)? {
         match read_part(&path) {
             Ok(records) if analysis.is_surveyed(arm) => {

@@ -47,7 +47,7 @@ pub enum Cause {
     LateColdPod,
     /// Late, or timed out, on a pod that was there.
     Backlog,
-    /// Late by no more than the client itself was with it.
+    /// Late by no more than the client itself was with it, and that was more than it may be.
     ClientLate,
     /// The pod ended by itself.
     Crashed,

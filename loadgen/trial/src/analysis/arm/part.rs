@@ -64,7 +64,9 @@ impl Arm<'_> {
     /// Why it failed or was late.
     pub(super) fn cause(&self, record: &Record, found: &Attribution<'_>) -> Cause {
         let is_late = record.class == Class::None;
-        if is_late && !self.is_late_without_client(record, found.seen) {
+        // A lag within the limit is part of what is measured.
+        let excused = is_late && !self.timing(record, found.seen).in_lag;
+        if excused && !self.is_late_without_client(record, found.seen) {
             return Cause::ClientLate;
         }
         Cause::of(record, found)
