@@ -180,7 +180,7 @@ async fn poll(worker: &Worker, timer: &Timer, until: Stamp) -> Result<(), Errno>
     if worker.lull.is_awaited() {
         return tokio::select! {
             fired = timer.wait_until(worker.clock, until) => fired,
-            () = worker.lull.is_over() => Ok(()),
+            () = worker.lull.until_over() => Ok(()),
         };
     }
     worker.looked.set(worker.clock.now());

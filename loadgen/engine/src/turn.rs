@@ -101,8 +101,8 @@ impl Lull {
         self.waiting.load(Relaxed) > 0
     }
 
-    /// Waits until no slot waits any more. Only for who knows that one does.
-    pub(crate) async fn is_over(&self) {
+    /// Returns once no slot waits any more. Only for who knows that one does.
+    pub(crate) async fn until_over(&self) {
         self.over.notified().await;
     }
 
