@@ -121,6 +121,7 @@ impl Alone {
         let (timeout, late_over) = (self.timeout, self.late_over);
         let load = Load { target, tls, request, timeout, late_over, ..Load::new(lanes) };
         load::pooled_is_plain(&load).map_err(|problem| at("--lanes", problem))?;
+        load::ends_within_a_record(&load).map_err(|problem| at("--timeout", problem))?;
         Ok((load, origin))
     }
 
@@ -314,7 +315,7 @@ mod tests {
             change(&mut flags);
             flags.plan().unwrap_err().to_string()
         };
-        let table: [Case; 12] = [
+        let table: [Case; 13] = [
             (|f| f.url = "shop".into(), "URL", "not a URL"),
             (|f| f.url = "http://me:secret@shop/".into(), "URL", "names a user"),
             (|f| f.rate = Some(0.0), "--rate", "0 is not a rate"),
@@ -331,6 +332,7 @@ mod tests {
             (|f| f.headers = vec!["a".into()], "-H", "without a colon"),
             (|f| f.headers = vec!["a: 1".into(), "A: 2".into()], "-H", "given twice"),
             (|f| f.method = "G T".into(), "-X", "not a method"),
+            (|f| f.timeout = Duration::from_mins(7), "--timeout", "up to 6m"),
         ];
         for (change, flag, says) in table {
             let error = refused(change);

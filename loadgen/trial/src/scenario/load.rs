@@ -18,6 +18,8 @@ pub(super) const MOST_RATE: f64 = 1_000_000.0;
 const MOST_AGAIN: usize = 10;
 /// Beyond this no client is on this planet.
 const MOST_RTT: Duration = Duration::from_secs(1);
+/// A request is waited for so long, its lane's delay included.
+const MOST_PATIENCE: Duration = Duration::from_mins(6);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const TEN_MINUTES: Duration = Duration::from_mins(10);
 const FIVE_MINUTES: Duration = Duration::from_mins(5);
@@ -59,7 +61,22 @@ pub(super) fn load(raw: RawLoad) -> Result<Load, Problem> {
     };
     pooled_is_plain(&load)?;
     pooled_is_near(&load)?;
+    ends_within_a_record(&load)?;
     Ok(load)
+}
+
+/// What a record can tell of: it ends 7 minutes after its slot was due, and a slot may be sent late.
+pub(super) fn ends_within_a_record(load: &Load) -> Result<(), Problem> {
+    let longest = load.lanes.iter().map(|lane| lane.delay).max().unwrap_or_default();
+    if load.timeout + longest <= MOST_PATIENCE {
+        return Ok(());
+    }
+    let problem = match longest.is_zero() {
+        true => human::format(load.timeout),
+        false => format!("{} beyond a delay of {}", human::format(load.timeout), human::format(longest)),
+    };
+    let allowed = format!("up to {}, the delay of the slowest lane included", human::format(MOST_PATIENCE));
+    Err(Problem::value("load.timeout", problem, allowed))
 }
 
 /// Lane `pooled` has a client of its own, whose connections are not held up.

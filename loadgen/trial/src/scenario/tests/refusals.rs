@@ -50,6 +50,12 @@ const FLAGS: &[Case] = &[
     ("name: x", &["load.rtt=2s"], &[], "--set load.rtt=2s: load.rtt: 2s is above 1s; allowed: 0s to 1s"),
     (
         "name: x",
+        &["load.lanes.slow.delay=5m", "load.timeout=90s"],
+        &[],
+        "--set load.timeout=90s: load.timeout: 1m30s beyond a delay of 5m; allowed: up to 6m, the delay of the slowest lane included",
+    ),
+    (
+        "name: x",
         &["load.rtt=20ms", "load.lanes.pooled.rate=10"],
         &[],
         "--set load.lanes.pooled.rate=10: load.lanes.pooled: this lane's client cannot be put 20ms away; allowed: leaving out load.rtt or the lane",
