@@ -4,6 +4,7 @@
 //! an event that a pod stamped can be placed on the run's axis to the microsecond. Wall time is read once, as the
 //! [`Anchor`] in the recording's header.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -58,6 +59,48 @@ impl Clock {
     }
 }
 
+/// Wall time as the kernel of this machine stamps what it receives, on a run's axis.
+///
+/// Wall time may be set, forwards or backwards, at any moment. A reading that may have been taken before that is none.
+#[derive(Debug)]
+pub struct WallClock {
+    clock: Clock,
+    /// Wall time less `CLOCK_MONOTONIC`, nanoseconds, when it was last used.
+    ahead_ns: Cell<i64>,
+}
+
+impl WallClock {
+    /// How far wall time may wander between two uses without having been set: what corrects a clock slowly, as NTP does,
+    /// takes two seconds for as much.
+    const STEP_NS: u64 = 1_000_000;
+
+    /// For stamps that the kernel makes from now on.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        let (wall_ns, mono_ns) = Self::read();
+        Self { clock, ahead_ns: Cell::new(signed(wall_ns).saturating_sub(signed(mono_ns))) }
+    }
+
+    /// The moment of a stamp made since the last use, in nanoseconds since the Unix epoch; `None` if wall time was set meanwhile.
+    #[must_use]
+    pub fn stamp(&self, stamped_ns: u64) -> Option<Stamp> {
+        let (wall_ns, mono_ns) = Self::read();
+        let ahead_ns = signed(wall_ns).saturating_sub(signed(mono_ns));
+        let before_ns = self.ahead_ns.replace(ahead_ns);
+        if ahead_ns.abs_diff(before_ns) > Self::STEP_NS {
+            return None;
+        }
+        let age_ns = wall_ns.checked_sub(stamped_ns)?;
+        Some(self.clock.stamp(mono_ns.saturating_sub(age_ns)))
+    }
+
+    /// Both clocks. Wall time first: where this thread is stopped between the two, a stamp seems younger than it is, which makes
+    /// nothing look faster than it was.
+    fn read() -> (u64, u64) {
+        (wall_ns(), monotonic_ns())
+    }
+}
+
 /// 2^63 ns are 292 years.
 fn signed(nanos: u64) -> i64 {
     i64::try_from(nanos).unwrap_or(i64::MAX)
@@ -79,8 +122,14 @@ pub fn wall_ns() -> u64 {
     read(ClockId::CLOCK_REALTIME)
 }
 
+/// The time that a processor has spent on the calling thread so far, in the kernel included.
+#[must_use]
+pub fn thread_cpu() -> Duration {
+    Duration::from_nanos(read(ClockId::CLOCK_THREAD_CPUTIME_ID))
+}
+
 fn read(id: ClockId) -> u64 {
-    // Neither clock can fail on Linux with a valid id; a zero would be seen at once as a stamp at the epoch.
+    // None of these clocks can fail on Linux with a valid id; a zero would be seen at once as a stamp at the epoch.
     clock_gettime(id).map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
 }
 
@@ -96,6 +145,34 @@ mod tests {
         assert_eq!(clock.raw(stamp), Duration::from_nanos(anchor.mono_ns + 1_500));
         assert_eq!(clock.stamp(anchor.mono_ns - 1), Stamp::ZERO);
         assert!(clock.now() <= clock.now());
+    }
+
+    #[test]
+    fn a_stamp_of_the_kernels_is_placed_on_the_runs_axis() {
+        let (clock, _) = Clock::start();
+        let wall = WallClock::new(clock);
+        let (before, stamped, after) = (clock.now(), wall_ns(), clock.now());
+        let at = wall.stamp(stamped).expect("nobody set the time");
+        // Between the readings of the two clocks this thread may be stopped.
+        let slack = Duration::from_millis(1);
+        assert!(before <= at + slack && at <= after + slack, "{before:?} {at:?} {after:?}");
+        assert_eq!(wall.stamp(wall_ns() + 1_000_000_000), None, "not yet");
+    }
+
+    #[test]
+    fn what_was_stamped_before_wall_time_was_set_is_not_placed() {
+        let wall = WallClock::new(Clock::start().0);
+        for set_by in [1_500_000, -1_500_000] {
+            wall.ahead_ns.set(wall.ahead_ns.get() + set_by);
+            assert_eq!(wall.stamp(wall_ns()), None);
+            assert!(wall.stamp(wall_ns()).is_some(), "from then on");
+        }
+    }
+
+    #[test]
+    fn a_threads_time_passes_while_it_works() {
+        let before = thread_cpu();
+        while thread_cpu() == before {}
     }
 
     #[test]

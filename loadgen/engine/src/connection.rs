@@ -112,7 +112,7 @@ async fn connect(lane: &Lane, destination: Destination, notes: &Rc<Notes>) -> Re
     lane.travel().await;
     let tcp = connected.map_err(errno)?;
     tcp.set_nodelay(true).map_err(errno)?;
-    Ok(NotingStream::new(tcp, lane.plan.one_way, Rc::clone(notes)))
+    Ok(NotingStream::new(tcp, lane.plan.one_way, lane.asks_when(), Rc::clone(notes)))
 }
 
 /// An established connection. Dropping it closes it at once, whatever is under way.

@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -9,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use clock::Clock;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -225,8 +228,10 @@ fn plan(load: &Load) -> Result<Vec<LanePlan>, EngineError> {
 /// What runs the tasks, and knows when to.
 struct Machinery {
     runtime: LocalRuntime,
-    timer: Timer,
+    timer: Rc<Timer>,
     lull: Arc<Lull>,
+    /// See [`keep_stamping`].
+    _stamping: Option<UdpSocket>,
 }
 
 impl Machinery {
@@ -239,9 +244,17 @@ impl Machinery {
             .event_interval(EVENT_INTERVAL)
             .build_local(LocalOptions::default())
             .map_err(EngineError::Runtime)?;
-        let timer = runtime.block_on(async { Timer::new() })?;
-        Ok(Self { runtime, timer, lull })
+        let timer = Rc::new(runtime.block_on(async { Timer::new() })?);
+        Ok(Self { runtime, timer, lull, _stamping: keep_stamping() })
     }
+}
+
+/// As long as any socket asks for it, the kernel stamps all that it receives. To begin and to end that stops all cores for a
+/// moment, which each connection would do that is alone: so one socket asks that receives nothing.
+fn keep_stamping() -> Option<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true).ok()?;
+    Some(socket)
 }
 
 fn drive(
@@ -291,7 +304,10 @@ fn drive(
         let flusher = spawn_local(Rc::clone(&worker).flush_forever());
         let cutter = spawn_local(Rc::clone(&worker).cut_forever());
         let lulls = spawn_local(Rc::clone(&worker).use_lulls());
-        let paced = pacer::run(&worker, &machinery.timer, &mut agenda).await;
+        // As a task of its own: what the runtime runs by itself it runs before all tasks.
+        let (pacers, timer) = (Rc::clone(&worker), Rc::clone(&machinery.timer));
+        let paced = spawn_local(async move { pacer::run(&pacers, &timer, &mut agenda).await }).await;
+        let paced = paced.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
         flusher.abort();
         cutter.abort();
         lulls.abort();

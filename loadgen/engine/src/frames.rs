@@ -88,34 +88,37 @@ impl Frames {
         self.goaway.get()
     }
 
-    fn change(&self, stream: u32, change: impl FnOnce(&mut StreamNotes, Stamp)) {
+    fn change(&self, stream: u32, change: impl FnOnce(&mut StreamNotes)) {
         if let Some(notes) = self.streams.borrow_mut().get_mut(&stream) {
-            change(notes, self.clock.now());
+            change(notes);
         }
     }
 
     fn wrote(&self, frame: &Frame, moment: Moment, closed: bool) {
         match (moment, frame.kind) {
-            (Moment::Begun, HEADERS) => self.change(frame.stream, |notes, _| {
+            (Moment::Begun, HEADERS) => self.change(frame.stream, |notes| {
                 (notes.begun, notes.closed_before_write) = (true, closed);
             }),
             (Moment::Over, HEADERS | DATA) if frame.flags & END_STREAM != 0 => {
-                self.change(frame.stream, |notes, now| notes.written = Some(now));
+                self.change(frame.stream, |notes| notes.written = Some(self.clock.now()));
             }
             _ => {}
         }
     }
 
-    fn read(&self, frame: &Frame, moment: Moment) {
+    /// `at`: when it arrived.
+    fn read(&self, frame: &Frame, moment: Moment, at: Stamp) {
+        // The answer may be here before the call returns that sent the request.
+        let at_least = |notes: &StreamNotes| at.max(notes.written.unwrap_or(Stamp::ZERO));
         match (moment, frame.kind) {
-            (Moment::Begun, HEADERS | DATA) => self.change(frame.stream, |notes, now| {
-                notes.first_read.get_or_insert(now);
+            (Moment::Begun, HEADERS | DATA) => self.change(frame.stream, |notes| {
+                notes.first_read.get_or_insert(at_least(notes));
             }),
             (Moment::Over, HEADERS | DATA | CONTINUATION) => {
-                self.change(frame.stream, |notes, now| notes.last_read = Some(now));
+                self.change(frame.stream, |notes| notes.last_read = Some(at_least(notes)));
             }
             (Moment::Over, RST_STREAM) => {
-                self.change(frame.stream, |notes, _| notes.reset = Some(frame.word(0)));
+                self.change(frame.stream, |notes| notes.reset = Some(frame.word(0)));
             }
             (Moment::Over, GOAWAY) => {
                 let last_stream = frame.word(0) & 0x7fff_ffff;
@@ -242,7 +245,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for FrameStream<T> {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        this.received.feed(&buf.filled()[before..], |frame, moment| this.frames.read(frame, moment));
+        let at = this.notes.arrival();
+        this.received.feed(&buf.filled()[before..], |frame, moment| this.frames.read(frame, moment, at));
         Poll::Ready(Ok(()))
     }
 }
@@ -323,7 +327,7 @@ mod tests {
         let mut scanner = Scanner::default();
         let bytes =
             [frame(HEADERS, 4, 1, b"a"), frame(HEADERS, 4, 3, b"a"), frame(RST_STREAM, 0, 1, &[0, 0, 0, 7])];
-        scanner.feed(&bytes.concat(), |frame, moment| frames.read(frame, moment));
+        scanner.feed(&bytes.concat(), |frame, moment| frames.read(frame, moment, Stamp::ZERO));
         let notes = frames.of(1);
         assert!(notes.first_read.is_some() && notes.first_read <= notes.last_read);
         assert_eq!((notes.reset, frames.of(3).first_read), (Some(REFUSED_STREAM), None));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clock::Clock;
 use tokio::time::sleep;
 use trial::id::{LaneId, NodeId};
-use trial::settings::{Lane as LaneSettings, LaneKind, StatusRange};
+use trial::settings::{Arrivals, Lane as LaneSettings, LaneKind, StatusRange};
 use trial::time::Stamp;
 
 use crate::connection::Connection;
@@ -119,10 +119,23 @@ impl Lane {
         self.plan.settings.kind != LaneKind::New
     }
 
+    /// Whether the kernel is asked when it got what is read. Not in a closed loop, which reads at once, and asks how much a
+    /// service can do: the question costs a part of what a request does.
+    pub(crate) fn asks_when(&self) -> bool {
+        self.plan.settings.arrivals != Arrivals::Closed
+    }
+
     /// True if a slot that finds no connection free may wait for one that soon is. Not where connections have to rest first, nor
     /// where none are kept.
     pub(crate) fn takes_turns(&self) -> bool {
         matches!(*self.kept.borrow(), Kept::InTurn(_))
+    }
+
+    /// Slots a second that take turns, and on how many connections; `None` if none do.
+    pub(crate) fn turns_taken(&self) -> Option<(f64, u32)> {
+        let settings = &self.plan.settings;
+        let open = settings.arrivals != Arrivals::Closed;
+        (open && self.takes_turns()).then_some((settings.rate, settings.connections))
     }
 
     /// A kept connection for a slot if there is one, and the seat that the slot's connection holds. Whose turn it is, is

@@ -5,6 +5,7 @@
 //!
 //! * `engine`: the handle, [`Engine`]; a thread of its own
 //! * `pacer`, `timer`: every slot released when it is due
+//! * `passes`: or several together, where that saves more than it costs
 //! * `worker`: what the tasks share; a due slot is given to a task, and closed loops go round
 //! * `hand`: those tasks, and the end of their patience
 //! * `attempt`: the work on one slot, to its one record
@@ -33,6 +34,7 @@ mod http1;
 mod lane;
 mod multiplexed;
 mod pacer;
+mod passes;
 mod pool;
 mod pooled;
 mod progress;

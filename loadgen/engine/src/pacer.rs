@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -12,21 +11,17 @@ use tokio::task::yield_now;
 use trial::arrival::Schedule;
 use trial::time::Stamp;
 
+use crate::passes::{self, Passes};
 use crate::timer::Timer;
 use crate::worker::Worker;
 
-/// Where slots come faster, all that came due is released together so often, and the sockets are looked at as often: to sleep
-/// and to be woken for each slot, and again for its answer, costs more than the request. So where they come less than
-/// this apart (10,000 a second, evenly), slots go out up to so late, and answers are seen up to so late; both shows in the
-/// records, as it is the client's doing.
-const PASS: Duration = Duration::from_micros(100);
 /// Where slots are to be exact, so long before one is due the thread sleeps no more: a sleep ends late, nearly always by less
 /// than this.
 const AWAKE: Duration = Duration::from_millis(1);
 /// Slots released in one go; after these the connections get their turn. Few, as what came due while this thread was not
 /// run comes due all at once: if all of it were released before an answer is read, no connection would be found idle, each
 /// slot would open its own, which takes longer than a request, and so on until nothing but connecting went on.
-const BATCH: usize = 32;
+const BATCH: usize = 8;
 
 /// What the owner of an engine says to its thread.
 #[derive(Debug)]
@@ -137,6 +132,8 @@ async fn pace(
     agenda: &mut Agenda,
 ) -> Result<(), Errno> {
     worker.begin_loops(agenda.start);
+    let mut passes = Passes::new(worker.lanes.iter().filter_map(|lane| lane.turns_taken()));
+    let mut began = Stamp::ZERO;
     loop {
         let now = worker.clock.now();
         for _ in 0..BATCH {
@@ -147,6 +144,7 @@ async fn pace(
                 Some(due) if due.at > now => break,
                 Some(due) => {
                     worker.release(due.lane, due.slot, due.at, now);
+                    passes.note_due(due.at);
                     agenda.advance(due.lane);
                 }
             }
@@ -156,19 +154,25 @@ async fn pace(
         let gap = next.at.saturating_since(released);
         let in_flight = worker.in_flight.get() > 0;
         // Who is to be exact neither sleeps shortly before a slot is due, nor while an answer may come.
-        let (sleeps, early) =
-            if worker.exact { (gap >= AWAKE && !in_flight, AWAKE) } else { (gap >= PASS, Duration::ZERO) };
+        let (sleeps, early) = if worker.exact {
+            (gap >= AWAKE && !in_flight, AWAKE)
+        } else {
+            (gap >= passes::SHORTEST, Duration::ZERO)
+        };
         if sleeps {
             tokio::select! {
                 fired = timer.wait_until(worker.clock, released + gap.saturating_sub(early)) => fired?,
                 () = control.changed.notified() => {}
             }
-        } else if next.at <= now {
-            yield_now().await;
+            began = worker.clock.now();
+        } else if next.at <= released {
+            look(worker).await;
         } else if worker.exact {
             poll(worker, timer, next.at).await?;
         } else {
-            pass(worker, timer, next.at.max(now + PASS)).await?;
+            let until = next.at.max(began + passes.length());
+            pass(worker, timer, &mut passes, until).await?;
+            began = worker.clock.now();
         }
     }
 }
@@ -176,29 +180,33 @@ async fn pace(
 /// What there is to do, and a look at the sockets. But where slots wait for a connection, only nothing to do says that they may
 /// open theirs, and who polls always has something to do: so that is waited for.
 async fn poll(worker: &Worker, timer: &Timer, until: Stamp) -> Result<(), Errno> {
-    yield_now().await;
+    look(worker).await;
     if worker.lull.is_awaited() {
         return tokio::select! {
             fired = timer.wait_until(worker.clock, until) => fired,
             () = worker.lull.until_over() => Ok(()),
         };
     }
-    worker.looked.set(worker.clock.now());
     Ok(())
 }
 
 /// Until then: what there is to do, and then nothing, whatever arrives meanwhile. But where slots wait for a connection
 /// everything that arrives is of use, and nothing to do says that they may open theirs.
-async fn pass(worker: &Worker, timer: &Timer, until: Stamp) -> Result<(), Errno> {
-    // Whoever yields goes on after the sockets were looked at, and after what woke up meanwhile.
-    yield_now().await;
+async fn pass(worker: &Worker, timer: &Timer, passes: &mut Passes, until: Stamp) -> Result<(), Errno> {
+    look(worker).await;
     if worker.lull.is_awaited() {
         return timer.wait_until(worker.clock, until).await;
     }
-    thread::sleep(until.saturating_since(worker.clock.now()));
+    passes.sleep(until.saturating_since(worker.clock.now()));
+    look(worker).await;
+    Ok(())
+}
+
+/// Whoever yields goes on after the sockets were looked at, and after what woke up for it, if it is a task like others: what a
+/// runtime runs by itself comes before them.
+async fn look(worker: &Worker) {
     yield_now().await;
     worker.looked.set(worker.clock.now());
-    Ok(())
 }
 
 #[cfg(test)]

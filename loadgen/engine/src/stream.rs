@@ -40,6 +40,8 @@ pub(crate) struct Notes {
     pub(crate) write_blocked: Cell<bool>,
     /// The last successful write.
     pub(crate) last_write: Cell<Option<Stamp>>,
+    /// When the last of what was read last had arrived, as the kernel says.
+    arrival: Cell<Option<Stamp>>,
     /// The first byte of the answer.
     pub(crate) first_read: Cell<Option<Stamp>>,
     /// The last byte read so far.
@@ -69,6 +71,7 @@ impl Notes {
             written: Cell::new(0),
             write_blocked: Cell::new(false),
             last_write: Cell::new(None),
+            arrival: Cell::new(None),
             first_read: Cell::new(None),
             last_read: Cell::new(None),
             eof: Cell::new(false),
@@ -130,12 +133,13 @@ impl Notes {
     /// So many bytes of an answer were read.
     pub(crate) fn note_answer(&self, bytes: usize) {
         debug_assert!(bytes > 0, "an end is no answer");
-        let now = self.clock.now();
+        // The answer may be here before the call returns that sent the request.
+        let at = self.arrival().max(self.last_write.get().unwrap_or(Stamp::ZERO));
         // What arrives before the request is no part of its answer.
         if self.written.get() > 0 && self.first_read.get().is_none() {
-            self.first_read.set(Some(now));
+            self.first_read.set(Some(at));
         }
-        self.last_read.set(Some(now));
+        self.last_read.set(Some(at));
     }
 
     /// So many bytes of a request were taken.
@@ -146,6 +150,11 @@ impl Notes {
     fn note_read_error(&self, error: &io::Error) {
         self.read_errno.set(error.raw_os_error().unwrap_or(0));
         self.note_closed();
+    }
+
+    /// When what was read last had arrived; where that is not known, now.
+    pub(crate) fn arrival(&self) -> Stamp {
+        self.arrival.get().unwrap_or_else(|| self.clock.now())
     }
 
     fn note_closed(&self) {
@@ -202,8 +211,9 @@ pub(crate) struct NotingStream {
 
 impl NotingStream {
     /// `one_way`: how long what is sent, by either side, is under way besides.
-    pub(crate) fn new(tcp: TcpStream, one_way: Duration, notes: Rc<Notes>) -> Self {
-        Self { link: Link::new(tcp, one_way), notes, ahead: Vec::new() }
+    /// `stamps`: whether the kernel is asked when it got what is read.
+    pub(crate) fn new(tcp: TcpStream, one_way: Duration, stamps: bool, notes: Rc<Notes>) -> Self {
+        Self { link: Link::new(tcp, one_way, notes.clock, stamps), notes, ahead: Vec::new() }
     }
 
     /// Under TLS: reads what has come, at most so much, without waiting for anything. Whether anything has come is
@@ -214,7 +224,10 @@ impl NotingStream {
             match self.link.read_now(cx, &mut room) {
                 None => return,
                 Some(Ok(0)) => self.notes.note_read(0),
-                Some(Ok(count)) => self.ahead.extend_from_slice(&room[..count]),
+                Some(Ok(count)) => {
+                    self.notes.arrival.set(None);
+                    self.ahead.extend_from_slice(&room[..count]);
+                }
                 Some(Err(error)) => self.notes.note_read_error(&error),
             }
         }
@@ -273,12 +286,15 @@ impl AsyncRead for NotingStream {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let result = ready!(Pin::new(&mut self.link).poll_read(cx, buf));
+        let result = ready!(self.link.poll_read(cx, buf));
         match &result {
-            Ok(()) => self.notes.note_read(buf.filled().len() - before),
+            Ok(arrival) => {
+                self.notes.arrival.set(*arrival);
+                self.notes.note_read(buf.filled().len() - before);
+            }
             Err(error) => self.notes.note_read_error(error),
         }
-        Poll::Ready(result)
+        Poll::Ready(result.map(drop))
     }
 }
 

@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream as Peer};
 use std::time::Duration;
@@ -16,7 +17,7 @@ async fn connected_over(one_way: Duration) -> (NotingStream, Rc<Notes>, Peer) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let notes = Notes::new(Clock::start().0, false);
-    (NotingStream::new(tcp, one_way, Rc::clone(&notes)), notes, listener.accept().unwrap().0)
+    (NotingStream::new(tcp, one_way, true, Rc::clone(&notes)), notes, listener.accept().unwrap().0)
 }
 
 fn reset(peer: &Peer) {
@@ -58,6 +59,50 @@ async fn a_kept_connection_that_is_open_carries_the_request() {
     peer.write_all(b"ok").unwrap();
     stream.read_exact(&mut got[..2]).await.unwrap();
     assert!(notes.last_write.get() <= notes.first_read.get() && notes.first_read.get().is_some());
+}
+
+/// The kernel begins to stamp a moment after it was first asked to.
+async fn stamping() -> (NotingStream, Rc<Notes>, Peer) {
+    let (mut stream, notes, mut peer) = connected().await;
+    for _ in 0..1_000 {
+        peer.write_all(b"a").unwrap();
+        stream.read_exact(&mut [0]).await.unwrap();
+        if notes.arrival.get().is_some() {
+            return (stream, notes, peer);
+        }
+    }
+    panic!("the kernel stamps nothing that it receives");
+}
+
+#[tokio::test]
+async fn an_answer_came_when_the_kernel_had_it() {
+    let (mut stream, notes, mut peer) = stamping().await;
+    notes.begin(Kept::Yes, false);
+    stream.write_all(b"GET").await.unwrap();
+    peer.write_all(b"answer").unwrap();
+    let came = notes.clock.now();
+    std::thread::sleep(Duration::from_millis(50));
+    stream.read_exact(&mut [0; 6]).await.unwrap();
+    let (first, last) = (notes.first_read.get().unwrap(), notes.last_read.get().unwrap());
+    assert!(notes.last_write.get() <= Some(first) && first <= last);
+    // Delivered within the peer's write, but on a busy machine.
+    assert!(last < came + Duration::from_millis(25), "read {:?} after it came", last.saturating_since(came));
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_has_no_stamp_of_something_earlier() {
+    let (mut stream, notes, mut peer) = stamping().await;
+    notes.begin(Kept::Yes, false);
+    stream.write_all(b"GET").await.unwrap();
+    let sent = notes.clock.now();
+    peer.write_all(b"answer").unwrap();
+    poll_fn(|cx| {
+        stream.read_ahead(cx, 6);
+        if stream.ahead.len() == 6 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    stream.read_exact(&mut [0; 6]).await.unwrap();
+    assert!(notes.arrival() >= sent);
 }
 
 #[tokio::test]
