@@ -31,7 +31,7 @@ pub use lanes::{LANES, TestLane};
 pub use log::{Log, Routed, Seen};
 pub use plan::Plan;
 pub use route::FaultRoute;
-pub use row::{Row, RowError, row, specs};
+pub use row::{Pace, Row, RowError, row, specs};
 pub use server::{Behaviour, Busy, FaultServer, LARGE_BODY};
 pub use stall::{ServerProcess, Stall, Stalled, serve};
 pub use table::{json, text};

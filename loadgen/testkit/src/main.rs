@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use testkit::{Row, row, specs};
+use testkit::{Pace, Row, row, specs};
 
 /// Plants every fault in every lane that can have it, and holds the engine's records against the log.
 #[derive(Debug, Parser)]
@@ -20,6 +20,10 @@ struct Arguments {
     /// Only rows of this lane; may be given several times.
     #[arg(long, value_name = "LANE")]
     lane: Vec<String>,
+    /// Requests a second, but for faults that take seconds; or max, for each when the one before was answered [default: as each
+    /// lane is tested]
+    #[arg(long, value_name = "R|max", value_parser = pace)]
+    rate: Option<Pace>,
     /// Decides which requests are hit.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -32,6 +36,14 @@ struct Arguments {
 enum Format {
     Text,
     Json,
+}
+
+fn pace(text: &str) -> Result<Pace, String> {
+    if text == "max" {
+        return Ok(Pace::Closed);
+    }
+    let rate = text.parse().ok().filter(|rate| (1.0..=100_000.0).contains(rate));
+    rate.map(Pace::Rate).ok_or_else(|| "allowed: 1 to 100000, or max".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -58,9 +70,10 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     if wanted.is_empty() {
         return Err("no row has that class and lane".into());
     }
+    let pace = arguments.rate.unwrap_or(Pace::Lane);
     let mut rows: Vec<Row> = Vec::new();
     for (number, (spec, lane)) in wanted.iter().enumerate() {
-        let row = row(spec, lane, arguments.requests, arguments.seed)?;
+        let row = row(spec, lane, arguments.requests, arguments.seed, pace)?;
         let (lane, exact) = (row.lane, if row.tally.is_exact() { "exact" } else { "NOT EXACT" });
         tell(&format!("{}/{} {} {lane}: {exact}", number + 1, wanted.len(), row.fault));
         // Not only at the end, which may be half an hour away.

@@ -9,7 +9,7 @@ use clock::Clock;
 use engine::{Engine, EngineConfig, EngineError};
 use serde::Serialize;
 use trial::record::Record;
-use trial::settings::Load;
+use trial::settings::{Arrivals, Load};
 
 use crate::compare::{Tally, compare};
 use crate::fault::{By, Fault, Spec, Wire};
@@ -30,6 +30,19 @@ const LATE_OVER: Duration = Duration::from_secs(2);
 const LATE_BY: Duration = Duration::from_millis(2500);
 /// Large bodies are for what happens to them, not for speed: they take their time.
 const LARGE_RATE: f64 = 200.0;
+/// Loops at least where many requests take seconds, so that ten thousand end within minutes.
+const STALL_LOOPS: u32 = 500;
+
+/// How fast requests come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// As fast as the lane is tested.
+    Lane,
+    /// So many a second, where the fault does not take seconds.
+    Rate(f64),
+    /// Each when the one before was answered.
+    Closed,
+}
 
 /// A fault in a lane, and how the records compared with the log.
 #[derive(Debug, Clone, Serialize)]
@@ -73,11 +86,12 @@ pub fn specs() -> impl Iterator<Item = (&'static Spec, &'static TestLane)> {
 ///
 /// # Errors
 /// The run could not be made, or proves nothing. Disagreements are no errors.
-pub fn row(spec: &Spec, lane: &TestLane, requests: u64, seed: u64) -> Result<Row, RowError> {
+pub fn row(spec: &Spec, lane: &TestLane, requests: u64, seed: u64, pace: Pace) -> Result<Row, RowError> {
+    let usual = if let Pace::Rate(rate) = pace { rate } else { lane.rate };
     let rate = match spec.by {
-        By::Straw => lane.rate.min(LARGE_RATE),
-        _ if spec.times_out() || spec.late => lane.rate.min(STALL_RATE),
-        _ => lane.rate,
+        By::Straw => usual.min(LARGE_RATE),
+        _ if spec.times_out() || spec.late => usual.min(STALL_RATE),
+        _ => usual,
     };
     let cause = match spec.by {
         By::Chance(cause) => cause,
@@ -98,12 +112,15 @@ pub fn row(spec: &Spec, lane: &TestLane, requests: u64, seed: u64) -> Result<Row
         plan: at_server,
         late_by: LATE_BY,
         hold_for: TIMEOUT * 2,
-        interval: Duration::from_secs_f64(f64::from(lane.connections) / rate),
+        interval: match pace {
+            Pace::Closed => Duration::ZERO,
+            Pace::Lane | Pace::Rate(_) => Duration::from_secs_f64(f64::from(lane.connections) / rate),
+        },
         straw: (spec.by == By::Straw).then_some(spec.fault),
     })?;
     let log = server.log();
     let route = FaultRoute::new(at_route, &server)?;
-    let records = drive(&load(spec, lane, rate), route, requests, seed)?;
+    let records = drive(&load(spec, lane, rate, pace), route, requests, seed)?;
     server.settle()?;
     if let Some(failure) = log.failures().into_iter().next() {
         return Err(RowError::Unplanted(failure));
@@ -118,8 +135,15 @@ fn good(wire: Wire) -> Vec<Fault> {
     wire.good().iter().map(|good| good.fault).filter(|good| *good != Fault::GoodCloseRace).collect()
 }
 
-fn load(spec: &Spec, lane: &TestLane, rate: f64) -> Load {
-    let mut load = Load::new(vec![lane.settings(rate, matches!(spec.by, By::Connection | By::Route))]);
+fn load(spec: &Spec, lane: &TestLane, rate: f64, pace: Pace) -> Load {
+    let mut lane = lane.settings(rate, matches!(spec.by, By::Connection | By::Route));
+    if pace == Pace::Closed {
+        lane.arrivals = Arrivals::Closed;
+        if spec.times_out() || spec.late {
+            lane.connections = lane.connections.max(STALL_LOOPS);
+        }
+    }
+    let mut load = Load::new(vec![lane]);
     load.request.body = (spec.by == By::Straw).then(|| "x".repeat(LARGE_BODY));
     load.timeout = if spec.times_out() { TIMEOUT } else { PATIENCE };
     load.late_over = LATE_OVER;
@@ -134,8 +158,8 @@ fn drive(load: &Load, route: FaultRoute, requests: u64, seed: u64) -> Result<Vec
     // A machine that stands still for a while delays slots; that is no affair of this table.
     config.max_lag = Duration::from_mins(1);
     let (sender, receiver) = sync_channel(4096);
+    config.slots = Some(requests);
     let engine = Engine::spawn(config, sender)?;
-    engine.stop_at(start + last_slot(requests, load.lanes[0].rate));
     let mut records: Vec<Record> = receiver.iter().flatten().collect();
     let summary = engine.join()?;
     let overflowed = summary.lanes.iter().map(|lane| lane.overflowed).sum();
@@ -144,10 +168,4 @@ fn drive(load: &Load, route: FaultRoute, requests: u64, seed: u64) -> Result<Vec
     }
     records.sort_by_key(|record| record.slot);
     Ok(records)
-}
-
-/// Half a gap after the last slot is due.
-fn last_slot(requests: u64, rate: f64) -> Duration {
-    let slots = u32::try_from(requests).unwrap_or(u32::MAX);
-    Duration::from_secs_f64((f64::from(slots) - 0.5).max(0.0) / rate)
 }

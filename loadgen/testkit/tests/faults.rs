@@ -1,17 +1,17 @@
 //! The table of planted faults, with fewer requests than `scripts/faults` sends by default.
 #![cfg(test)] // For the lints, which take helpers for test code only where it says so.
 
-use testkit::{LANES, Row, row, specs};
+use testkit::{LANES, Pace, Row, row, specs};
 use trial::settings::LaneKind;
 
 /// Per row: a seventh or more of them are hit.
 const REQUESTS: u64 = 400;
 
-fn every_row_is_exact(kind: LaneKind) {
+fn every_row_is_exact(kind: LaneKind, pace: Pace) {
     let rows: Vec<Row> = specs()
         .filter(|(_, lane)| lane.kind == kind)
         .map(|(spec, lane)| {
-            row(spec, lane, REQUESTS, 7).unwrap_or_else(|error| panic!("{}: {error}", spec.name))
+            row(spec, lane, REQUESTS, 7, pace).unwrap_or_else(|error| panic!("{}: {error}", spec.name))
         })
         .collect();
     println!("{}", testkit::text(&rows));
@@ -23,32 +23,42 @@ fn every_row_is_exact(kind: LaneKind) {
 
 #[test]
 fn every_fault_is_recorded_rightly_and_once_on_new_connections() {
-    every_row_is_exact(LaneKind::New);
+    every_row_is_exact(LaneKind::New, Pace::Lane);
 }
 
 #[test]
 fn every_fault_is_recorded_rightly_and_once_on_kept_connections() {
-    every_row_is_exact(LaneKind::Reused);
+    every_row_is_exact(LaneKind::Reused, Pace::Lane);
 }
 
 #[test]
 fn every_fault_is_recorded_rightly_and_once_on_slow_requests() {
-    every_row_is_exact(LaneKind::Slow);
+    every_row_is_exact(LaneKind::Slow, Pace::Lane);
 }
 
 #[test]
 fn every_fault_is_recorded_rightly_and_once_on_posts() {
-    every_row_is_exact(LaneKind::Post);
+    every_row_is_exact(LaneKind::Post, Pace::Lane);
 }
 
 #[test]
 fn every_fault_is_recorded_rightly_and_once_on_rested_connections() {
-    every_row_is_exact(LaneKind::Idle);
+    every_row_is_exact(LaneKind::Idle, Pace::Lane);
 }
 
 #[test]
 fn every_fault_is_recorded_rightly_and_once_on_http2() {
-    every_row_is_exact(LaneKind::H2);
+    every_row_is_exact(LaneKind::H2, Pace::Lane);
+}
+
+#[test]
+fn every_fault_is_recorded_rightly_and_once_where_slots_are_released_together() {
+    every_row_is_exact(LaneKind::Reused, Pace::Rate(20_000.0));
+}
+
+#[test]
+fn every_fault_is_recorded_rightly_and_once_in_a_closed_loop() {
+    every_row_is_exact(LaneKind::Reused, Pace::Closed);
 }
 
 #[test]

@@ -186,6 +186,20 @@ impl Arm<'_> {
         ))
     }
 
+    /// Lanes whose latency is that of the client more than that of the service.
+    fn lagging(&self) -> impl Iterator<Item = String> {
+        // A load that measures: one that looks for drops does not care for parts of a millisecond.
+        let lanes = self.lanes.iter().filter(|_| !self.plan.has_workload());
+        lanes.filter_map(|lane| lane.mostly_lag().map(|medians| (lane.name(), medians))).map(|(name, (lag, latency))| {
+            format!(
+                "lane {name}: at the median {} of {} of latency are how late the client sent, and not the service's; slots that come \
+                 fast are released together, to save the client CPU time (loadgen load --exact polls instead)",
+                duration(lag),
+                duration(latency)
+            )
+        })
+    }
+
     /// What of the trial was not tested after all.
     pub(super) fn caveats(&self) -> impl Iterator<Item = String> {
         let lanes = self.lanes.iter().filter(|lane| self.plan.role == Role::Trial && lane.never_reused());
@@ -198,7 +212,7 @@ impl Arm<'_> {
             )
         });
         let hidden = self.hidden().filter(|_| self.plan.role == Role::Trial);
-        let told = self.unprobed().into_iter().chain(self.badly_timed()).chain(hidden);
+        let told = self.unprobed().into_iter().chain(self.badly_timed()).chain(hidden).chain(self.lagging());
         told.chain(uncertain).chain(lanes.map(|lane| {
             // One request a connection is what the scenario may ask for.
             let by_plan = lane.plan.max_requests_per_connection.is_some_and(|most| most <= 1);

@@ -9,7 +9,7 @@ use super::outages::Windows;
 use crate::id::PodId;
 use crate::record::{Class, Flags, Record};
 use crate::report::{self, LagQuantiles, LaneTerminations, Quantiles, Requests};
-use crate::settings;
+use crate::settings::{self, Arrivals};
 use crate::verdict::Kind;
 
 /// What became of a slot, in the sums of a report.
@@ -198,6 +198,15 @@ impl<'a> Lane<'a> {
             found.bad += u64::from(bad);
         }
         found
+    }
+
+    /// The medians of lag and latency, where so much of what latency counts is the client's own doing that whoever reads it should
+    /// know.
+    pub(super) fn mostly_lag(&self) -> Option<(u64, u64)> {
+        const WORTH_A_WORD_NS: u64 = 200_000;
+        let (lag, latency) = (self.lag.quantile(0.5), self.latency.quantile(0.5));
+        let is_open = self.plan.arrivals != Arrivals::Closed && self.latency.seen;
+        (is_open && lag >= WORTH_A_WORD_NS && lag * 2 >= latency).then_some((lag, latency))
     }
 
     /// The lane's part of the report; `replicas` are those of the workload.

@@ -332,7 +332,7 @@ mod tests {
             (|f| f.headers = vec!["a".into()], "-H", "without a colon"),
             (|f| f.headers = vec!["a: 1".into(), "A: 2".into()], "-H", "given twice"),
             (|f| f.method = "G T".into(), "-X", "not a method"),
-            (|f| f.timeout = Duration::from_mins(7), "--timeout", "up to 6m"),
+            (|f| f.timeout = Duration::from_mins(7), "--timeout", "up to 360s"),
         ];
         for (change, flag, says) in table {
             let error = refused(change);

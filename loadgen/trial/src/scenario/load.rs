@@ -71,10 +71,10 @@ pub(super) fn ends_within_a_record(load: &Load) -> Result<(), Problem> {
     if load.timeout + longest <= MOST_PATIENCE {
         return Ok(());
     }
-    let problem = match longest.is_zero() {
-        true => human::format(load.timeout),
-        false => format!("{} beyond a delay of {}", human::format(load.timeout), human::format(longest)),
-    };
+    let mut problem = human::format(load.timeout);
+    if !longest.is_zero() {
+        problem = format!("{problem} beyond a delay of {}", human::format(longest));
+    }
     let allowed = format!("up to {}, the delay of the slowest lane included", human::format(MOST_PATIENCE));
     Err(Problem::value("load.timeout", problem, allowed))
 }

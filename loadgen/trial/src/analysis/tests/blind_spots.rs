@@ -7,7 +7,7 @@ use crate::event::{Event, HookOutcome, TimedEvent};
 use crate::id::{ArmId, LaneId, PodId};
 use crate::record::{Flags, Record, Stage};
 use crate::report::{Report, Verdict};
-use crate::settings::{Allowed, Edge, LaneKind, Target, TimelineExpectation};
+use crate::settings::{Allowed, Arrivals, Edge, LaneKind, Target, TimelineExpectation};
 
 fn clean() -> Recording {
     Recording::of(&Stop::default())
@@ -131,6 +131,32 @@ fn a_lane_that_never_reused_a_connection_gives_no_floor_and_says_so() {
     asked.header.plan.arms[0].load.lanes[1].max_requests_per_connection = Some(1);
     assert!(asked.report().run.caveats[0].contains("maxRequestsPerConnection is 1"));
     assert!(clean().report().run.caveats.is_empty());
+}
+
+#[test]
+fn a_load_whose_latency_is_the_clients_says_so() {
+    let alone = |lag: u32, end: u32| {
+        let mut recording = clean();
+        let arm = &mut recording.header.plan.arms[0];
+        arm.workload.replicas = 0;
+        assert!(!arm.has_workload());
+        for record in recording.records.values_mut().flatten() {
+            (record.start, record.write_done, record.first_byte, record.end) = (lag, lag, end, end);
+        }
+        recording
+    };
+    let caveats = |recording: Recording| recording.report().run.caveats;
+    let told = "at the median 500 µs of 1 ms of latency are how late the client sent";
+    let found = caveats(alone(5_000, 10_000));
+    assert!(found.len() == 3 && found.iter().all(|caveat| caveat.contains(told)), "{found:?}");
+    assert!(caveats(alone(5_000, 11_000)).is_empty(), "most of it is the service's");
+    assert!(caveats(alone(1_900, 2_000)).is_empty(), "too little to speak of");
+    let mut closed = alone(5_000, 10_000);
+    closed.header.plan.arms[0].load.lanes.iter_mut().for_each(|lane| lane.arrivals = Arrivals::Closed);
+    assert!(caveats(closed).is_empty(), "nothing was due");
+    let mut scenario = alone(5_000, 10_000);
+    scenario.header.plan.arms[0].workload = clean().header.plan.arms[0].workload.clone();
+    assert!(caveats(scenario).is_empty());
 }
 
 #[test]

@@ -52,7 +52,7 @@ const FLAGS: &[Case] = &[
         "name: x",
         &["load.lanes.slow.delay=5m", "load.timeout=90s"],
         &[],
-        "--set load.timeout=90s: load.timeout: 1m30s beyond a delay of 5m; allowed: up to 6m, the delay of the slowest lane included",
+        "--set load.timeout=90s: load.timeout: 90s beyond a delay of 300s; allowed: up to 360s, the delay of the slowest lane included",
     ),
     (
         "name: x",
