@@ -1,8 +1,8 @@
 //! The only maker of [`Stamp`]s.
 //!
 //! A [`Clock`] reads raw `CLOCK_MONOTONIC`, which all processes of a machine share, also across PID namespaces; so
-//! an event that a pod stamped can be placed on the run's axis to the microsecond. Wall time is read once, as the
-//! [`Anchor`] in the recording's header.
+//! an event that a pod stamped can be placed on the run's axis to the microsecond. Where wall time comes in, as the
+//! [`Anchor`] in the recording's header and as the kernel's stamps ([`WallClock`]), it is placed on that axis.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -67,31 +67,34 @@ pub struct WallClock {
     clock: Clock,
     /// Wall time less `CLOCK_MONOTONIC`, nanoseconds, when it was last used.
     ahead_ns: Cell<i64>,
+    /// Before this reading of `CLOCK_MONOTONIC` wall time may have been another.
+    since_ns: Cell<u64>,
 }
 
 impl WallClock {
-    /// How far wall time may wander between two uses without having been set: what corrects a clock slowly, as NTP does,
-    /// takes two seconds for as much.
+    /// What wall time may wander by between two uses without having been set, as it does where a clock is corrected slowly. Where
+    /// uses are so far apart that it wanders further, a stamp is lost.
     const STEP_NS: u64 = 1_000_000;
 
     /// For stamps that the kernel makes from now on.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let (wall_ns, mono_ns) = Self::read();
-        Self { clock, ahead_ns: Cell::new(signed(wall_ns).saturating_sub(signed(mono_ns))) }
+        let ahead_ns = Cell::new(signed(wall_ns).saturating_sub(signed(mono_ns)));
+        Self { clock, ahead_ns, since_ns: Cell::new(0) }
     }
 
-    /// The moment of a stamp made since the last use, in nanoseconds since the Unix epoch; `None` if wall time was set meanwhile.
+    /// The moment of a stamp, in nanoseconds since the Unix epoch; `None` if wall time may have been set since it was made.
     #[must_use]
     pub fn stamp(&self, stamped_ns: u64) -> Option<Stamp> {
         let (wall_ns, mono_ns) = Self::read();
         let ahead_ns = signed(wall_ns).saturating_sub(signed(mono_ns));
         let before_ns = self.ahead_ns.replace(ahead_ns);
         if ahead_ns.abs_diff(before_ns) > Self::STEP_NS {
-            return None;
+            self.since_ns.set(mono_ns);
         }
-        let age_ns = wall_ns.checked_sub(stamped_ns)?;
-        Some(self.clock.stamp(mono_ns.saturating_sub(age_ns)))
+        let stamped_ns = mono_ns.saturating_sub(wall_ns.checked_sub(stamped_ns)?);
+        (stamped_ns >= self.since_ns.get()).then(|| self.clock.stamp(stamped_ns))
     }
 
     /// Both clocks. Wall time first: where this thread is stopped between the two, a stamp seems younger than it is, which makes
@@ -163,8 +166,10 @@ mod tests {
     fn what_was_stamped_before_wall_time_was_set_is_not_placed() {
         let wall = WallClock::new(Clock::start().0);
         for set_by in [1_500_000, -1_500_000] {
+            let before = wall_ns();
             wall.ahead_ns.set(wall.ahead_ns.get() + set_by);
-            assert_eq!(wall.stamp(wall_ns()), None);
+            assert_eq!(wall.stamp(before), None);
+            assert_eq!(wall.stamp(before), None, "however often it is asked for");
             assert!(wall.stamp(wall_ns()).is_some(), "from then on");
         }
     }

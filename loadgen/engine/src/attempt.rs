@@ -144,9 +144,11 @@ impl Attempt {
         let mut end = now;
         if let Some(stream) = self.stream.take() {
             stream.observe(&mut record, &mut seen, &mut end, ending);
+            worker.stamped.set(worker.stamped.get() || stream.is_stamped());
         } else if let Some(told) = self.told.get() {
             seen = told;
         } else if let Some(notes) = self.notes.borrow().as_deref() {
+            worker.stamped.set(worker.stamped.get() || notes.is_stamped());
             seen.connected = true;
             seen.written = notes.written.get() > 0 && !notes.write_blocked.get();
             seen.first_byte = notes.first_read.get().is_some();

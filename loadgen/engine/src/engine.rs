@@ -230,8 +230,6 @@ struct Machinery {
     runtime: LocalRuntime,
     timer: Rc<Timer>,
     lull: Arc<Lull>,
-    /// See [`keep_stamping`].
-    _stamping: Option<UdpSocket>,
 }
 
 impl Machinery {
@@ -245,7 +243,7 @@ impl Machinery {
             .build_local(LocalOptions::default())
             .map_err(EngineError::Runtime)?;
         let timer = Rc::new(runtime.block_on(async { Timer::new() })?);
-        Ok(Self { runtime, timer, lull, _stamping: keep_stamping() })
+        Ok(Self { runtime, timer, lull })
     }
 }
 
@@ -274,7 +272,9 @@ fn drive(
         .map(|plan| {
             Lane::new(plan, config.clock, (&config.route, config.node), random.u64(..), &machinery.lull)
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
+    let asked = lanes.iter().any(|lane| lane.asks_when());
+    let _stamping = asked.then(keep_stamping);
     let worker = Rc::new(Worker {
         clock: config.clock,
         node: config.node,
@@ -297,6 +297,7 @@ fn drive(
         control: Arc::clone(control),
         lull: Arc::clone(&machinery.lull),
         looked: Cell::new(Stamp::ZERO),
+        stamped: Cell::new(false),
         slots_left: Cell::new(config.slots.unwrap_or(u64::MAX)),
         loops: Cell::new(0),
     });

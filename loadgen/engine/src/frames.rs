@@ -109,7 +109,8 @@ impl Frames {
     /// `at`: when it arrived.
     fn read(&self, frame: &Frame, moment: Moment, at: Stamp) {
         // The answer may be here before the call returns that sent the request.
-        let at_least = |notes: &StreamNotes| at.max(notes.written.unwrap_or(Stamp::ZERO));
+        let at_least =
+            |notes: &StreamNotes| at.max(notes.written.max(notes.last_read).unwrap_or(Stamp::ZERO));
         match (moment, frame.kind) {
             (Moment::Begun, HEADERS | DATA) => self.change(frame.stream, |notes| {
                 notes.first_read.get_or_insert(at_least(notes));

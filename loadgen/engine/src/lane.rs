@@ -14,6 +14,7 @@ use trial::time::Stamp;
 use crate::connection::Connection;
 use crate::error::EngineError;
 use crate::multiplexed::Multiplexed;
+use crate::passes::Passing;
 use crate::pool::{Home, Pool, Rested};
 use crate::pooled::Pooled;
 use crate::request::Template;
@@ -119,8 +120,8 @@ impl Lane {
         self.plan.settings.kind != LaneKind::New
     }
 
-    /// Whether the kernel is asked when it got what is read. Not in a closed loop, which reads at once, and asks how much a
-    /// service can do: the question costs a part of what a request does.
+    /// Whether the kernel is asked when it got what is read. Not in a closed loop, which asks how much a service can do: the question
+    /// costs a part of what a request does.
     pub(crate) fn asks_when(&self) -> bool {
         self.plan.settings.arrivals != Arrivals::Closed
     }
@@ -131,11 +132,14 @@ impl Lane {
         matches!(*self.kept.borrow(), Kept::InTurn(_))
     }
 
-    /// Slots a second that take turns, and on how many connections; `None` if none do.
-    pub(crate) fn turns_taken(&self) -> Option<(f64, u32)> {
-        let settings = &self.plan.settings;
-        let open = settings.arrivals != Arrivals::Closed;
-        (open && self.takes_turns()).then_some((settings.rate, settings.connections))
+    /// What there is to know before its slots are released together with others.
+    pub(crate) fn passing(&self) -> Passing {
+        let LaneSettings { rate, connections, kind, .. } = self.plan.settings;
+        let is_stamped = self.asks_when()
+            && self.keeps_connections()
+            && kind != LaneKind::Pooled
+            && self.plan.one_way.is_zero();
+        Passing { rate, connections: self.takes_turns().then_some(connections), is_stamped }
     }
 
     /// A kept connection for a slot if there is one, and the seat that the slot's connection holds. Whose turn it is, is

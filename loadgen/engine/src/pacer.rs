@@ -132,7 +132,8 @@ async fn pace(
     agenda: &mut Agenda,
 ) -> Result<(), Errno> {
     worker.begin_loops(agenda.start);
-    let mut passes = Passes::new(worker.lanes.iter().filter_map(|lane| lane.turns_taken()));
+    let lanes: Vec<_> = worker.lanes.iter().map(|lane| lane.passing()).collect();
+    let mut passes = Passes::new(&lanes);
     let mut began = Stamp::ZERO;
     loop {
         let now = worker.clock.now();
@@ -170,7 +171,7 @@ async fn pace(
         } else if worker.exact {
             poll(worker, timer, next.at).await?;
         } else {
-            let until = next.at.max(began + passes.length());
+            let until = next.at.max(began + passes.length(worker.in_flight.get(), worker.stamped.get()));
             pass(worker, timer, &mut passes, until).await?;
             began = worker.clock.now();
         }
@@ -205,8 +206,9 @@ async fn pass(worker: &Worker, timer: &Timer, passes: &mut Passes, until: Stamp)
 /// Whoever yields goes on after the sockets were looked at, and after what woke up for it, if it is a task like others: what a
 /// runtime runs by itself comes before them.
 async fn look(worker: &Worker) {
+    let before = worker.clock.now();
     yield_now().await;
-    worker.looked.set(worker.clock.now());
+    worker.looked.set(before);
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! How often slots are released where they come fast.
 //!
-//! To sleep and to be woken for each slot, and again for its answer, costs more than the request. So where slots come less
-//! than [`SHORTEST`] apart, all that came due is released together in passes, and the sockets are looked at once a pass. What a
-//! sleep costs differs from machine to machine by a factor of ten, so it is measured, and the passes follow: as short as
-//! that sleeping takes its [`SHARE`] of a core, no more.
+//! To sleep and to be woken for each slot, and again for its answer, costs more than the request. So where slots come, on
+//! average, less than [`SHORTEST`] apart, all that came due is released together in passes, and the sockets are looked at once a
+//! pass. What a sleep costs differs from machine to machine by a factor of ten, so it is measured, and the passes follow: within
+//! their bounds they are as long as it takes for sleeping to cost its [`SHARE`] of a core.
 //!
 //! That slots are late by up to a pass is the client's doing, and shows in the records as schedule lag. When answers came
-//! the kernel says, however late they are read.
+//! the kernel says, however late in a pass they are read. It does not say that of all there is to wait for, as of a connection
+//! that is established; so a load that waits for such things as a rule has the shortest passes alone.
 
 use std::thread;
 use std::time::Duration;
@@ -18,11 +19,11 @@ use trial::time::Stamp;
 pub(crate) const SHORTEST: Duration = Duration::from_micros(100);
 /// No pass is longer, whatever a sleep costs: it is the tick that others' timers have.
 const LONGEST: Duration = Duration::from_millis(1);
-/// Sleeping takes this part of a core, at most: one in so many.
+/// Sleeping takes this part of a core: one in so many.
 const SHARE: u32 = 40;
 /// A measured value counts for one in so many.
 const WEIGHT: u32 = 16;
-/// A slot's connection is busy until the next pass, so a pass takes at most one in so many of a lane's.
+/// A slot's connection is busy until the next pass at least, so a pass takes at most one in so many of a lane's.
 const CONNECTIONS_SHARE: f64 = 2.0;
 
 /// What is known of slots and sleeps so far.
@@ -35,16 +36,32 @@ pub(crate) struct Passes {
     last: Option<Stamp>,
     /// Slots released in one pass, at most.
     most: u32,
+    /// As many may be in flight before slots find no connection free.
+    room: u32,
+    longest: Duration,
+}
+
+/// A lane, as far as passes go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Passing {
+    /// Slots a second.
+    pub(crate) rate: f64,
+    /// Connections that slots take turns on; `None` if they do not.
+    pub(crate) connections: Option<u32>,
+    /// The kernel says when its answers come, and there is nothing else to wait for as a rule.
+    pub(crate) is_stamped: bool,
 }
 
 impl Passes {
-    /// `lanes`: the rates of lanes whose slots take turns on kept connections, and how many of these each has.
-    pub(crate) fn new(lanes: impl Iterator<Item = (f64, u32)> + Clone) -> Self {
-        let total: f64 = lanes.clone().map(|(rate, _)| rate).sum();
-        let most = lanes
-            .map(|(rate, connections)| f64::from(connections) * total / (rate * CONNECTIONS_SHARE))
+    pub(crate) fn new(lanes: &[Passing]) -> Self {
+        let total: f64 = lanes.iter().map(|lane| lane.rate).sum();
+        let room = lanes
+            .iter()
+            .filter_map(|lane| lane.connections.map(|connections| f64::from(connections) * total / lane.rate))
             .fold(f64::from(u16::MAX), f64::min);
-        Self { sleep: Duration::ZERO, gap: LONGEST, last: None, most: whole(most) }
+        let longest = if lanes.iter().all(|lane| lane.is_stamped) { LONGEST } else { SHORTEST };
+        let (most, room) = (whole(room / CONNECTIONS_SHARE), whole(room));
+        Self { sleep: Duration::ZERO, gap: LONGEST, last: None, most, room, longest }
     }
 
     /// A slot was due then.
@@ -54,17 +71,21 @@ impl Passes {
         }
     }
 
-    /// How long the next pass is to last.
-    pub(crate) fn length(&self) -> Duration {
-        if self.gap > SHORTEST {
-            // A few that come together, of slots that as a rule do not.
+    /// How long the next pass is to last, with so many slots in flight. `is_stamped`: the kernel has been seen to stamp what it gets.
+    pub(crate) fn length(&self, in_flight: usize, is_stamped: bool) -> Duration {
+        if self.gap > SHORTEST || !is_stamped {
+            // A few that come together, of slots that as a rule do not; or how late an answer is read is how late it seems.
             return SHORTEST;
         }
-        (self.sleep * SHARE).min(self.gap * self.most).clamp(SHORTEST, LONGEST)
+        let free = self.room.saturating_sub(u32::try_from(in_flight).unwrap_or(u32::MAX));
+        (self.sleep * SHARE).min(self.gap * self.most.min(free)).clamp(SHORTEST, self.longest)
     }
 
     /// Sleeps, and takes note of what that costs.
     pub(crate) fn sleep(&mut self, duration: Duration) {
+        if duration.is_zero() {
+            return;
+        }
         let before = thread_cpu();
         thread::sleep(duration);
         self.sleep = mean(self.sleep, thread_cpu().saturating_sub(before).min(LONGEST));
@@ -84,8 +105,14 @@ fn whole(number: f64) -> u32 {
 mod tests {
     use super::*;
 
-    fn passes(gap: Duration, sleep: Duration, lanes: &[(f64, u32)]) -> Passes {
-        let mut passes = Passes::new(lanes.iter().copied());
+    const fn lane(rate: f64, connections: u32) -> Passing {
+        Passing { rate, connections: Some(connections), is_stamped: true }
+    }
+
+    const MANY: Passing = lane(20_000.0, 1_000);
+
+    fn passes(gap: Duration, sleep: Duration, lanes: &[Passing]) -> Passes {
+        let mut passes = Passes::new(lanes);
         let mut at = Stamp::ZERO;
         for _ in 0..200 {
             passes.note_due(at);
@@ -101,7 +128,7 @@ mod tests {
 
     #[test]
     fn passes_are_as_long_as_sleeping_is_dear() {
-        let length = |sleep| passes(micros(50), micros(sleep), &[(20_000.0, 1_000)]).length();
+        let length = |sleep| passes(micros(50), micros(sleep), &[MANY]).length(0, true);
         assert_eq!(length(1), SHORTEST);
         assert!((micros(310)..=micros(320)).contains(&length(8)), "{:?}", length(8));
         assert_eq!(length(300), LONGEST);
@@ -109,26 +136,41 @@ mod tests {
 
     #[test]
     fn a_few_slots_together_are_no_stream_of_them() {
-        assert_eq!(passes(micros(150), micros(40), &[(6_600.0, 50)]).length(), SHORTEST);
+        assert_eq!(passes(micros(150), micros(40), &[lane(6_600.0, 50)]).length(0, true), SHORTEST);
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_date_is_not_read_later_than_need_be() {
+        let length = |lanes: &[Passing], stamped| passes(micros(50), micros(300), lanes).length(0, stamped);
+        let new = Passing { connections: None, is_stamped: false, ..MANY };
+        assert_eq!(length(&[MANY, Passing { connections: None, ..MANY }], true), LONGEST);
+        assert_eq!(length(&[MANY], false), SHORTEST);
+        assert_eq!(length(&[MANY, new], true), SHORTEST);
     }
 
     #[test]
     fn no_pass_takes_more_connections_than_a_lane_can_spare() {
-        let length = |lanes: &[(f64, u32)]| passes(micros(50), micros(300), lanes).length();
-        let about = |length: Duration, micros: u64| length.as_micros().abs_diff(u128::from(micros)) <= 10;
-        assert!(about(length(&[(20_000.0, 30)]), 750));
-        assert!(about(length(&[(20_000.0, 3)]), 100), "{:?}", length(&[(20_000.0, 3)]));
+        let length =
+            |lanes: &[Passing], busy| passes(micros(50), micros(300), lanes).length(busy, true).as_micros();
+        let about = |length: u128, micros: u128| length.abs_diff(micros) <= 10;
+        assert!(about(length(&[lane(20_000.0, 30)], 0), 750));
+        assert!(about(length(&[lane(20_000.0, 3)], 0), 100));
         // Every second slot is the first lane's.
-        assert!(about(length(&[(10_000.0, 15), (10_000.0, 1_000)]), 750));
-        assert_eq!(length(&[]), LONGEST);
+        assert!(about(length(&[lane(10_000.0, 15), lane(10_000.0, 1_000)], 0), 750));
+        // Answers that take longer than a pass hold connections.
+        assert!(about(length(&[lane(20_000.0, 30)], 20), 500));
+        assert!(about(length(&[lane(20_000.0, 30)], 40), 100));
     }
 
     #[test]
     fn a_sleep_costs_something() {
-        let mut passes = Passes::new(std::iter::empty());
+        let mut passes = Passes::new(&[]);
         for _ in 0..20 {
             passes.sleep(micros(50));
         }
-        assert!(passes.sleep > Duration::ZERO && passes.sleep < LONGEST, "{:?}", passes.sleep);
+        let cost = passes.sleep;
+        assert!(cost > Duration::ZERO && cost < LONGEST, "{cost:?}");
+        passes.sleep(Duration::ZERO);
+        assert_eq!(passes.sleep, cost, "that was none");
     }
 }

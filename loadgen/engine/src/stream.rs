@@ -16,6 +16,11 @@ use trial::time::Stamp;
 
 use link::Link;
 
+/// No answer is dated longer before it was read. The kernel stamps each segment as it comes, and what came behind one that was
+/// lost can be read only when that was sent again: then the stamp is too early, and by more than this it must not be. It
+/// is what the engine, which sleeps up to a millisecond on purpose, may well be late by.
+const STAMP_REACH: Duration = Duration::from_millis(2);
+
 /// What was seen on a connection, since the request in progress began.
 ///
 /// Shared by the stream, which writes, and the request's task, which reads; both live on the engine's thread.
@@ -134,7 +139,8 @@ impl Notes {
     pub(crate) fn note_answer(&self, bytes: usize) {
         debug_assert!(bytes > 0, "an end is no answer");
         // The answer may be here before the call returns that sent the request.
-        let at = self.arrival().max(self.last_write.get().unwrap_or(Stamp::ZERO));
+        let before = self.last_write.get().max(self.last_read.get());
+        let at = self.arrival().max(before.unwrap_or(Stamp::ZERO));
         // What arrives before the request is no part of its answer.
         if self.written.get() > 0 && self.first_read.get().is_none() {
             self.first_read.set(Some(at));
@@ -152,9 +158,16 @@ impl Notes {
         self.note_closed();
     }
 
-    /// When what was read last had arrived; where that is not known, now.
+    /// When what was read last had arrived, within [`STAMP_REACH`]; where that is not known, now.
     pub(crate) fn arrival(&self) -> Stamp {
-        self.arrival.get().unwrap_or_else(|| self.clock.now())
+        let now = self.clock.now();
+        let Some(at) = self.arrival.get() else { return now };
+        if now.saturating_since(at) > STAMP_REACH { now.saturating_before(STAMP_REACH) } else { at.min(now) }
+    }
+
+    /// The kernel says when it got what is read here.
+    pub(crate) fn is_stamped(&self) -> bool {
+        self.arrival.get().is_some()
     }
 
     fn note_closed(&self) {

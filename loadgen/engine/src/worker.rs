@@ -31,8 +31,8 @@ const LAST_ROWS_WITHIN: Duration = Duration::from_secs(2);
 /// A closed loop that got no connection waits so long: nobody who is refused at once asks again at once.
 const CLOSED_LOOP_PAUSE: Duration = Duration::from_millis(10);
 
-/// A look at the sockets is good for so long.
-const LOOK_HOLDS: Duration = Duration::from_micros(100);
+/// A look at the sockets is good for so long: a close that is no older crosses the request on any network.
+const LOOK_HOLDS: Duration = Duration::from_micros(200);
 
 /// What the tasks of an engine share. All of them live on one thread.
 pub(crate) struct Worker {
@@ -52,6 +52,8 @@ pub(crate) struct Worker {
     pub(crate) lull: Arc<Lull>,
     /// When all sockets were last looked at, where slots come fast or are to be exact.
     pub(crate) looked: Cell<Stamp>,
+    /// The kernel has been seen to say when it got an answer.
+    pub(crate) stamped: Cell<bool>,
     /// Slots that may still come due, over all lanes.
     pub(crate) slots_left: Cell<u64>,
     /// Closed loops that go on.

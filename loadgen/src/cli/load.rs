@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clock::{Anchor, Clock};
 use engine::{Direct, Engine, EngineConfig};
-use trial::plan::Plan;
+use trial::plan::{EXACT_NOTE, Plan};
 use trial::recording::{FORMAT_MAJOR, FORMAT_MINOR, Header};
 use trial::report::Report;
 use trial::scenario::alone::Alone;
@@ -213,7 +213,7 @@ fn exactness(awake: &Result<AwakeCores, String>) -> String {
         }
         Err(reason) => format!("other cores may halt when they have nothing to do, and wake late ({reason})"),
     };
-    format!("exact: the client polls instead of sleeping; {others}")
+    format!("{EXACT_NOTE} the client polls instead of sleeping; {others}")
 }
 
 fn plan(arguments: &Args, anchor: Anchor, exact: Option<String>) -> Result<Plan, ExitCode> {

@@ -1,23 +1,26 @@
 //! The table of planted faults, with fewer requests than `scripts/faults` sends by default.
 #![cfg(test)] // For the lints, which take helpers for test code only where it says so.
 
-use testkit::{LANES, Pace, Row, row, specs};
+use testkit::{By, LANES, Pace, Row, Spec, TestLane, row, specs};
 use trial::settings::LaneKind;
 
 /// Per row: a seventh or more of them are hit.
 const REQUESTS: u64 = 400;
 
 fn every_row_is_exact(kind: LaneKind, pace: Pace) {
-    let rows: Vec<Row> = specs()
-        .filter(|(_, lane)| lane.kind == kind)
+    rows_are_exact(specs().filter(|(_, lane)| lane.kind == kind), REQUESTS, pace);
+}
+
+fn rows_are_exact<'a>(rows: impl Iterator<Item = (&'a Spec, &'a TestLane)>, requests: u64, pace: Pace) {
+    let rows: Vec<Row> = rows
         .map(|(spec, lane)| {
-            row(spec, lane, REQUESTS, 7, pace).unwrap_or_else(|error| panic!("{}: {error}", spec.name))
+            row(spec, lane, requests, 7, pace).unwrap_or_else(|error| panic!("{}: {error}", spec.name))
         })
         .collect();
     println!("{}", testkit::text(&rows));
     for row in &rows {
         assert!(row.tally.is_exact(), "{} in {}: {:?}", row.fault, row.lane, row.tally);
-        assert_eq!(row.tally.requests, REQUESTS);
+        assert_eq!(row.tally.requests, requests);
     }
 }
 
@@ -53,7 +56,10 @@ fn every_fault_is_recorded_rightly_and_once_on_http2() {
 
 #[test]
 fn every_fault_is_recorded_rightly_and_once_where_slots_are_released_together() {
-    every_row_is_exact(LaneKind::Reused, Pace::Rate(20_000.0));
+    // As many as it takes for the engine to find out what a sleep costs, and then some. What takes seconds is not sent so fast.
+    let fast = |spec: &Spec| !spec.times_out() && !spec.late && spec.by != By::Straw;
+    let rows = specs().filter(|(spec, lane)| lane.kind == LaneKind::Reused && fast(spec));
+    rows_are_exact(rows, 4_000, Pace::Rate(20_000.0));
 }
 
 #[test]

@@ -7,6 +7,9 @@ use crate::settings::{
     Disruption, Expect, Handler, Limits, Load, Local, ProbeCheck, Program, Settle, Target, Workload,
 };
 
+/// So begins the note of a plan whose client polls and does not sleep.
+pub const EXACT_NOTE: &str = "exact:";
+
 /// A run, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -39,6 +39,12 @@ impl Stamp {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// So long before, or the epoch.
+    #[must_use]
+    pub fn saturating_before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// Signed distance `self − other` in nanoseconds.
     #[must_use]
     pub const fn signed_since(self, other: Self) -> i64 {

@@ -33,6 +33,11 @@ impl Stream {
         self.id.map_or_else(StreamNotes::default, |id| self.connection.frames.of(id))
     }
 
+    /// The kernel says when it got what is read.
+    pub(super) fn is_stamped(&self) -> bool {
+        self.connection.notes.is_stamped()
+    }
+
     /// Notes what was seen, once the request is over.
     pub(super) fn observe(&self, record: &mut Record, seen: &mut Seen, end: &mut Stamp, ending: Ending) {
         let (stream, notes) = (self.notes(), &self.connection.notes);

@@ -35,32 +35,6 @@ fn two_thousand_slots_a_second_go_out_when_they_are_due() {
     assert!(quantile(500) < Duration::from_millis(1), "{:?}", quantile(500));
 }
 
-/// A client that is stopped does not make the service slow: an answer came when the kernel had it.
-#[test]
-fn answers_that_come_while_the_engine_stands_still_came_when_they_came() {
-    const DELAY: Duration = Duration::from_millis(150);
-    const STOP: Duration = Duration::from_millis(600);
-    let server = FaultServer::start(|_slot| Fault::None);
-    // The second lane's first slot is due 5 ms after the first's. Its connection stops the engine's thread until long after
-    // the first has its answer.
-    let lanes = vec![Lane { delay: DELAY, ..lane(LaneKind::Slow, 1.0) }, lane(LaneKind::New, 1.0)];
-    let (address, picks) = (server.address, AtomicU64::new(0));
-    let route = move |_random| {
-        if picks.fetch_add(1, Ordering::SeqCst) == 1 {
-            std::thread::sleep(STOP);
-        }
-        Pick::To { pod: POD, address, fallback: false }
-    };
-    let (records, _) = Run::start(load(lanes), Arc::new(route)).finish(Duration::from_millis(100));
-    let [slow, new] = &records[..] else { panic!("{records:?}") };
-    assert!(slow.class == Class::None && new.class == Class::None, "{records:?}");
-    let since_due = |record: &Record, offset| record.at(offset).unwrap().saturating_since(record.intended);
-    let (first_byte, end) = (since_due(slow, slow.first_byte), since_due(slow, slow.end));
-    assert!(DELAY <= first_byte && first_byte <= end, "{slow:?}");
-    assert!(end < DELAY + STOP / 2, "{end:?}: as late as it was read");
-    assert!(since_due(new, new.end) >= STOP, "{new:?}: the engine stood still");
-}
-
 #[test]
 fn an_exact_client_sends_within_microseconds_also_while_slots_wait_for_connections() {
     let server = FaultServer::start(|_slot| Fault::None);

@@ -7,13 +7,20 @@ use super::arm::Arm;
 use super::lane::Lane;
 use super::text::{count, duration};
 use super::timeline::PodFacts;
-use crate::plan::Role;
+use crate::plan::{EXACT_NOTE, Role};
 use crate::settings::{Disruption, LaneKind, Rounding, Target};
 use crate::statistics::{detection_floor_secs, real};
 use crate::verdict::{Evidence, Stall};
 
 /// A clock less certain than this moves requests across edges that lie close to one another.
 const CLOCK_UNCERTAIN_NS: u64 = 20_000_000;
+
+/// From so many requests a second on the engine releases slots together.
+const PASSES_FROM: f64 = 10_000.0;
+/// More lag than that at the median does not come of it.
+const PASS_SHOWS_NS: u64 = 2_000_000;
+const TOGETHER: &str =
+    "; slots that come fast are released together, to save the client CPU time (--exact polls instead)";
 
 /// So many nodes are named in a sentence.
 const NODES_NAMED: usize = 5;
@@ -190,14 +197,20 @@ impl Arm<'_> {
     fn lagging(&self) -> impl Iterator<Item = String> {
         // A load that measures: one that looks for drops does not care for parts of a millisecond.
         let lanes = self.lanes.iter().filter(|_| !self.plan.has_workload());
-        lanes.filter_map(|lane| lane.mostly_lag().map(|medians| (lane.name(), medians))).map(|(name, (lag, latency))| {
+        lanes.filter_map(|lane| Some((lane.name(), lane.mostly_lag()?))).map(|(name, (lag, latency))| {
             format!(
-                "lane {name}: at the median {} of {} of latency are how late the client sent, and not the service's; slots that come \
-                 fast are released together, to save the client CPU time (loadgen load --exact polls instead)",
+                "lane {name}: at the median {} of {} of latency are how late the client sent, and not the service's{}",
                 duration(lag),
-                duration(latency)
+                duration(latency),
+                if self.releases_together() && lag <= PASS_SHOWS_NS { TOGETHER } else { "" }
             )
         })
+    }
+
+    /// The client slept, and was asked for so much that it released several slots each time.
+    fn releases_together(&self) -> bool {
+        let rate: f64 = self.plan.load.lanes.iter().map(|lane| lane.rate).sum();
+        rate >= PASSES_FROM && !self.header.plan.notes.iter().any(|note| note.starts_with(EXACT_NOTE))
     }
 
     /// What of the trial was not tested after all.

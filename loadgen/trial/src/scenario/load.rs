@@ -71,12 +71,12 @@ pub(super) fn ends_within_a_record(load: &Load) -> Result<(), Problem> {
     if load.timeout + longest <= MOST_PATIENCE {
         return Ok(());
     }
-    let mut problem = human::format(load.timeout);
+    let (mut problem, mut allowed) = (human::format(load.timeout), human::format(MOST_PATIENCE));
     if !longest.is_zero() {
         problem = format!("{problem} beyond a delay of {}", human::format(longest));
+        allowed.push_str(", the delay of the slowest lane included");
     }
-    let allowed = format!("up to {}, the delay of the slowest lane included", human::format(MOST_PATIENCE));
-    Err(Problem::value("load.timeout", problem, allowed))
+    Err(Problem::value("load.timeout", problem, format!("up to {allowed}")))
 }
 
 /// Lane `pooled` has a client of its own, whose connections are not held up.

@@ -37,7 +37,8 @@ impl Near {
         Self { tcp, stamps }
     }
 
-    /// Reads what has come, and says when the last of it had, if that is known.
+    /// Reads what has come, and says when the segment came that ends it, if that is known. It can be read since then, unless one
+    /// before it was lost and sent again.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -79,11 +80,14 @@ impl Stamps {
                 told => break told?,
             }
         };
-        let stamp = message.cmsgs()?.find_map(|message| match message {
-            ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
-            _ => None,
+        // Whatever is wrong with these, what was read stands.
+        let stamp = message.cmsgs().ok().and_then(|mut messages| {
+            messages.find_map(|message| match message {
+                ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
+                _ => None,
+            })
         });
-        let at = stamp.and_then(|stamp| self.wall.stamp(u64::try_from(stamp.as_nanos()).unwrap_or(0)));
+        let at = stamp.and_then(|stamp| self.wall.stamp(u64::try_from(stamp.as_nanos()).ok()?));
         Ok((message.bytes, at))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::analysis::testing::{LOAD_MS, NEW, REUSED, Recording, SLOW, Stop, ms};
 use crate::event::{Event, HookOutcome, TimedEvent};
 use crate::id::{ArmId, LaneId, PodId};
+use crate::plan::EXACT_NOTE;
 use crate::record::{Flags, Record, Stage};
 use crate::report::{Report, Verdict};
 use crate::settings::{Allowed, Arrivals, Edge, LaneKind, Target, TimelineExpectation};
@@ -146,9 +147,21 @@ fn a_load_whose_latency_is_the_clients_says_so() {
         recording
     };
     let caveats = |recording: Recording| recording.report().run.caveats;
-    let told = "at the median 500 µs of 1 ms of latency are how late the client sent";
+    let told = "at the median 500 µs of 1 ms of latency are how late the client sent, and not the service's";
     let found = caveats(alone(5_000, 10_000));
-    assert!(found.len() == 3 && found.iter().all(|caveat| caveat.contains(told)), "{found:?}");
+    assert!(found.len() == 3 && found.iter().all(|caveat| caveat.ends_with(told)), "{found:?}");
+    // Why, where that is known.
+    let fast = |mut recording: Recording| {
+        recording.header.plan.arms[0].load.lanes[0].rate = 10_000.0;
+        recording
+    };
+    let together =
+        |recording: Recording| caveats(recording)[0].contains("slots that come fast are released together");
+    assert!(together(fast(alone(5_000, 10_000))));
+    assert!(!together(fast(alone(50_000, 60_000))), "that is more than a pass");
+    let mut exact = fast(alone(5_000, 10_000));
+    exact.header.plan.notes.push(format!("{EXACT_NOTE} the client polls"));
+    assert!(caveats(exact).iter().all(|caveat| !caveat.contains("together")));
     assert!(caveats(alone(5_000, 11_000)).is_empty(), "most of it is the service's");
     assert!(caveats(alone(1_900, 2_000)).is_empty(), "too little to speak of");
     let mut closed = alone(5_000, 10_000);
