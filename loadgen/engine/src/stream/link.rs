@@ -39,7 +39,7 @@ impl Link {
         }
     }
 
-    /// Reads what has come, and says when the last of it had, if that is known.
+    /// Reads what has come, and says when the segment came that ends it, if that is known.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
