@@ -155,25 +155,36 @@ fn a_ramp_adds_up_to_its_integral() {
     assert_eq!(count(&report, "sent"), seen.requests.load(Ordering::SeqCst));
 }
 
-#[test]
-fn an_exact_load_keeps_cores_awake_for_as_long_as_it_lasts_and_says_whether_it_could() {
+/// How often a load with these flags holds the file that keeps cores from halting, while it runs; and what its report says.
+fn holds_awake(flags: &[&str]) -> (usize, String) {
     let (address, seen) = serve();
     let url = format!("http://{address}");
-    let mut loading =
-        command(&["load", &url, "--exact", "--format", "json", "--quiet", "-r", "200", "-d", "10m"]);
-    let child = loading.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut loading = command(&["load", &url, "--format", "json", "--quiet", "-d", "10m"]);
+    let child = loading.args(flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     eventually(20, "requests", || seen.requests.load(Ordering::SeqCst) > 100);
     let open = std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
     let held = open.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
     let held = held.filter(|file| file.ends_with("cpu_dma_latency")).count();
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
     let (_, report) = read(child.wait_with_output().unwrap().into());
-    let said = report["run"]["caveats"].to_string();
-    assert!(said.contains("exact: the client polls"), "{said}");
+    (held, report["run"]["caveats"].to_string())
+}
+
+#[test]
+fn a_load_that_is_exact_or_fast_keeps_cores_awake_unless_told_not_to_and_says_so() {
     let permitted = std::fs::File::options().write(true).open("/dev/cpu_dma_latency");
-    match permitted {
+    let (held, said) = holds_awake(&["--exact", "-r", "200"]);
+    assert!(said.contains("exact: the client polls"), "{said}");
+    match &permitted {
         Ok(_) => assert!(held == 1 && said.contains("kept from halting"), "{held}: {said}"),
         Err(error) => assert!(held == 0 && said.contains(&error.to_string()), "{held}: {said}"),
+    }
+    let (held, said) = holds_awake(&["-r", "10k"]);
+    let kept = permitted.is_ok();
+    assert_eq!((held, said.contains("kept from halting")), (usize::from(kept), kept), "{said}");
+    for flags in [&["-r", "200"][..], &["-r", "10k", "--may-halt"], &["--exact", "-r", "200", "--may-halt"]] {
+        let (held, said) = holds_awake(flags);
+        assert!(held == 0 && !said.contains("halting"), "{flags:?}: {said}");
     }
 }
 

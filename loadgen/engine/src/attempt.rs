@@ -137,11 +137,11 @@ impl Attempt {
 
     /// The slot's record, and the connection if it is left in order.
     pub(crate) fn finish(&self, ending: Ending, worker: &Worker) -> (Record, Option<Left>) {
-        let now = worker.clock.now();
         let mut record = self.record.get();
         let (head, securing) = (record.status != 0, self.securing.get());
         let mut seen = Seen { securing, head, ..Seen::default() };
-        let mut end = now;
+        // Of an answer when it came, of all else now.
+        let mut end = None;
         if let Some(stream) = self.stream.take() {
             stream.observe(&mut record, &mut seen, &mut end, ending);
             worker.stamped.set(worker.stamped.get() || stream.is_stamped());
@@ -163,18 +163,16 @@ impl Attempt {
             }
             if let (Some(at), Ending::Answered(_)) = (notes.last_read.get(), ending) {
                 // The kernel had it then; that our task ran later is not the service's doing.
-                end = at;
-                if record.flags.has(Flags::CLOSE_DELIMITED) {
-                    // Not the last byte but the close made it whole: the analysis asks what else happened then.
-                    end = notes.eof_at.get().unwrap_or(now);
-                }
+                // But where not the last byte but the close made it whole, the analysis asks what else happened then.
+                let close_delimited = record.flags.has(Flags::CLOSE_DELIMITED);
+                end = if close_delimited { notes.eof_at.get() } else { Some(at) };
             }
             if notes.closed_before_write.get() {
                 record.flags.set(Flags::CLOSE_SEEN);
             }
         }
         let judgement = classify::judge(ending, &seen);
-        record.end = record.offset(end);
+        record.end = record.offset(end.unwrap_or_else(|| worker.clock.now()));
         (record.class, record.stage, record.os_code) = (judgement.class, judgement.stage, judgement.os_code);
         if judgement.truncated {
             record.flags.set(Flags::TRUNCATED);
@@ -258,8 +256,10 @@ impl Attempt {
 
     async fn send(&self, mut connection: Connection, seat: Seat, worker: &Worker) -> Sent {
         let kept = if connection.used == 0 { Kept::No } else { Kept::Yes };
-        let slot = self.record.get().slot;
-        let carried = connection.begin(&self.lane.plan.template, slot, worker.looks_first(&self.lane));
+        let record = self.record.get();
+        let begun = record.at(record.start).unwrap_or(record.intended);
+        let looks = worker.looks_first(&self.lane, begun);
+        let carried = connection.begin(&self.lane.plan.template, record.slot, looks);
         let notes = Rc::clone(&connection.notes);
         self.notes.replace(Some(Rc::clone(&notes)));
         self.routed_to(connection.destination);

@@ -10,12 +10,13 @@ pub(crate) mod body;
 #[cfg(test)]
 mod tests;
 
-use std::mem;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderValue;
+use httparse::ParserConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::head::Head;
@@ -234,9 +235,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
 
 /// The head that stands at the beginning, and how long it is; `None` as long as it is not complete.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(usize, Head<'_>)>, Failure> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut response = httparse::Response::new(&mut fields);
-    let parsed = response.parse(bytes).map_err(|_| Failure::Unparsable)?;
+    // Not filled before it is used: that would take longer than to read a usual head.
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut response, bytes, &mut fields)
+        .map_err(|_| Failure::Unparsable)?;
     let (httparse::Status::Complete(length), Some(status)) = (parsed, response.code) else { return Ok(None) };
     if status < 100 {
         return Err(Failure::Unparsable);

@@ -145,7 +145,6 @@ impl Lane {
     /// A kept connection for a slot if there is one, and the seat that the slot's connection holds. Whose turn it is, is
     /// the slot's number, or in a closed loop the loop's.
     pub(crate) fn take(self: &Rc<Self>, turn: u64) -> (Option<Connection>, Seat) {
-        let now = self.clock.now();
         let (connection, home) = match &mut *self.kept.borrow_mut() {
             Kept::Never | Kept::Together(_) | Kept::Elsewhere(_) => (None, None),
             // An aged one is closed as it is dropped, and the slot opens its successor.
@@ -154,6 +153,7 @@ impl Lane {
                 (connection.filter(|connection| !self.has_aged(connection.opened)), home)
             }
             Kept::AtRest(rested) => {
+                let now = self.clock.now();
                 let mut next = || rested.take(now);
                 let young =
                     std::iter::from_fn(&mut next).find(|connection| !self.has_aged(connection.opened));

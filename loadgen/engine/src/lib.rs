@@ -23,6 +23,7 @@
 //! connection only as long as the engine itself is what keeps it from being free.
 
 mod attempt;
+mod beats;
 mod classify;
 mod connection;
 mod engine;

@@ -1,8 +1,12 @@
 //! Releases every slot when it is due: all lanes, one timer.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -11,7 +15,7 @@ use tokio::task::yield_now;
 use trial::arrival::Schedule;
 use trial::time::Stamp;
 
-use crate::passes::{self, Passes};
+use crate::passes::Passes;
 use crate::timer::Timer;
 use crate::worker::Worker;
 
@@ -22,6 +26,8 @@ const AWAKE: Duration = Duration::from_millis(1);
 /// run comes due all at once: if all of it were released before an answer is read, no connection would be found idle, each
 /// slot would open its own, which takes longer than a request, and so on until nothing but connecting went on.
 const BATCH: usize = 8;
+/// Slots known ahead of time, at most: where more come in a pass or two, it does not matter which of them one ends with.
+const AHEAD_MAX: usize = 256;
 
 /// What the owner of an engine says to its thread.
 #[derive(Debug)]
@@ -68,6 +74,8 @@ impl Control {
 pub(crate) struct Agenda {
     start: Stamp,
     lanes: Vec<Upcoming>,
+    /// What comes next, as far as somebody has asked.
+    ahead: VecDeque<Due>,
 }
 
 struct Upcoming {
@@ -87,21 +95,48 @@ pub(crate) struct Due {
 impl Agenda {
     pub(crate) fn new(start: Stamp, schedules: impl IntoIterator<Item = Schedule>) -> Self {
         let first = |mut schedule: Schedule| Upcoming { due: schedule.next(), schedule, slot: 0 };
-        Self { start, lanes: schedules.into_iter().map(first).collect() }
+        Self { start, lanes: schedules.into_iter().map(first).collect(), ahead: VecDeque::new() }
     }
 
     /// The next slot; between slots due at the same time, the lane that comes first.
-    pub(crate) fn peek(&self) -> Option<Due> {
+    pub(crate) fn peek(&mut self) -> Option<Due> {
+        if self.ahead.is_empty() {
+            self.look_ahead();
+        }
+        self.ahead.front().copied()
+    }
+
+    /// The next slot was seen to.
+    fn advance(&mut self) {
+        self.ahead.pop_front();
+    }
+
+    /// When the slot is due that comes nearest to `at`, if it is within so much of it; else `at`.
+    fn nearest(&mut self, at: Stamp, within: Duration) -> Stamp {
+        while self.ahead.len() < AHEAD_MAX && self.ahead.back().is_none_or(|due| due.at < at) {
+            if !self.look_ahead() {
+                break;
+            }
+        }
+        let later = self.ahead.partition_point(|due| due.at < at);
+        let apart = |due: &Stamp| due.saturating_since(at).max(at.saturating_since(*due));
+        let around = self.ahead.range(later.saturating_sub(1)..self.ahead.len().min(later + 1));
+        let nearest = around.map(|due| due.at).min_by_key(apart);
+        nearest.filter(|due| apart(due) <= within).unwrap_or(at)
+    }
+
+    /// False if there is nothing.
+    fn look_ahead(&mut self) -> bool {
         let due = |(lane, next): (usize, &Upcoming)| {
             next.due.map(|due| Due { lane, slot: next.slot, at: self.start + due })
         };
-        self.lanes.iter().enumerate().filter_map(due).min_by_key(|due| (due.at, due.lane))
-    }
-
-    fn advance(&mut self, lane: usize) {
-        let next = &mut self.lanes[lane];
-        next.slot += 1;
-        next.due = next.schedule.next();
+        let next = self.lanes.iter().enumerate().filter_map(due).min_by_key(|due| (due.at, due.lane));
+        let Some(due) = next else { return false };
+        let lane = &mut self.lanes[due.lane];
+        lane.slot += 1;
+        lane.due = lane.schedule.next();
+        self.ahead.push_back(due);
+        true
     }
 }
 
@@ -133,7 +168,7 @@ async fn pace(
 ) -> Result<(), Errno> {
     worker.begin_loops(agenda.start);
     let lanes: Vec<_> = worker.lanes.iter().map(|lane| lane.passing()).collect();
-    let mut passes = Passes::new(&lanes);
+    let mut passes = Passes::new(&lanes)?;
     let mut began = Stamp::ZERO;
     loop {
         let now = worker.clock.now();
@@ -144,9 +179,10 @@ async fn pace(
                 Some(due) if due.at > control.last() => return Ok(()),
                 Some(due) if due.at > now => break,
                 Some(due) => {
+                    began = now;
                     worker.release(due.lane, due.slot, due.at, now);
                     passes.note_due(due.at);
-                    agenda.advance(due.lane);
+                    agenda.advance();
                 }
             }
         }
@@ -158,22 +194,19 @@ async fn pace(
         let (sleeps, early) = if worker.exact {
             (gap >= AWAKE && !in_flight, AWAKE)
         } else {
-            (gap >= passes::SHORTEST, Duration::ZERO)
+            (gap >= passes.reach(worker.stamped.get()), Duration::ZERO)
         };
         if sleeps {
             tokio::select! {
                 fired = timer.wait_until(worker.clock, released + gap.saturating_sub(early)) => fired?,
                 () = control.changed.notified() => {}
             }
-            began = worker.clock.now();
         } else if next.at <= released {
             look(worker).await;
         } else if worker.exact {
             poll(worker, timer, next.at).await?;
         } else {
-            let until = next.at.max(began + passes.length(worker.in_flight.get(), worker.stamped.get()));
-            pass(worker, timer, &mut passes, until).await?;
-            began = worker.clock.now();
+            pass(worker, timer, &mut passes, agenda, began).await?;
         }
     }
 }
@@ -191,16 +224,39 @@ async fn poll(worker: &Worker, timer: &Timer, until: Stamp) -> Result<(), Errno>
     Ok(())
 }
 
-/// Until then: what there is to do, and then nothing, whatever arrives meanwhile. But where slots wait for a connection
+/// To the end of the pass: what there is to do, and then nothing, whatever arrives meanwhile. But where slots wait for a connection
 /// everything that arrives is of use, and nothing to do says that they may open theirs.
-async fn pass(worker: &Worker, timer: &Timer, passes: &mut Passes, until: Stamp) -> Result<(), Errno> {
-    look(worker).await;
+async fn pass(
+    worker: &Worker,
+    timer: &Timer,
+    passes: &mut Passes,
+    agenda: &mut Agenda,
+    began: Stamp,
+) -> Result<(), Errno> {
+    step_aside().await;
+    let length = passes.length(worker.in_flight.get(), worker.stamped.get());
+    let next = agenda.peek().map_or(Stamp::ZERO, |due| due.at);
     if worker.lull.is_awaited() {
-        return timer.wait_until(worker.clock, until).await;
+        look(worker).await;
+        return timer.wait_until(worker.clock, next.max(began + length)).await;
     }
-    passes.sleep(until.saturating_since(worker.clock.now()));
+    // A pass that ends with a slot sends it at once, and those before it are late by less than one that ends between two.
+    passes.sleep(worker.clock, length, next, |at| agenda.nearest(at, length / 2))?;
     look(worker).await;
     Ok(())
+}
+
+/// Whoever steps aside goes on after what there was to do: so what was released is sent. The sockets are looked at only if that takes long.
+async fn step_aside() {
+    let mut is_back = false;
+    poll_fn(|cx| {
+        if mem::replace(&mut is_back, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Whoever yields goes on after the sockets were looked at, and after what woke up for it, if it is a task like others: what a
@@ -222,10 +278,11 @@ mod tests {
         let lane =
             |rate, phase| Schedule::new(rate, Arrivals::Constant, None, 0, Duration::from_millis(phase));
         let mut agenda = Agenda::new(Stamp::from_nanos(5), [lane(1000.0, 0), lane(250.0, 2), lane(0.001, 1)]);
+        agenda.nearest(Stamp::from_nanos(3_500_000), Duration::ZERO);
         let mut seen = Vec::new();
         for _ in 0..9 {
             let due = agenda.peek().expect("endless");
-            agenda.advance(due.lane);
+            agenda.advance();
             seen.push((due.lane, due.slot, (due.at.as_nanos() - 5) / 1_000_000));
         }
         let expected = [
@@ -240,6 +297,28 @@ mod tests {
             (0, 6, 6),
         ];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn the_slot_that_comes_nearest_is_found_and_not_taken() {
+        let micros = |micros: u64| Stamp::from_nanos(micros * 1000);
+        let lane =
+            |rate, phase| Schedule::new(rate, Arrivals::Constant, None, 0, Duration::from_micros(phase));
+        // At 0, 30, 100, 200, 230, 300, 400, 430 …
+        let mut agenda = Agenda::new(Stamp::ZERO, [lane(10_000.0, 0), lane(5_000.0, 30)]);
+        let within = Duration::from_micros(50);
+        for (at, nearest) in [(3, 0), (20, 30), (64, 30), (66, 100), (100, 100), (216, 230), (9_999, 10_000)]
+        {
+            assert_eq!(agenda.nearest(micros(at), within), micros(nearest), "{at}");
+        }
+        assert_eq!(agenda.nearest(micros(160), Duration::from_micros(30)), micros(160), "none is near");
+        assert_eq!(agenda.peek().map(|due| due.at), Some(Stamp::ZERO));
+        // So many are not asked for in one go.
+        let far = Duration::from_hours(1);
+        assert_eq!(agenda.nearest(Stamp::ZERO + far, within), Stamp::ZERO + far);
+        assert_eq!(agenda.ahead.len(), AHEAD_MAX);
+        let mut none = Agenda::new(Stamp::ZERO, []);
+        assert_eq!(none.nearest(micros(7), within), micros(7));
     }
 
     #[test]

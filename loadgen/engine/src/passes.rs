@@ -2,27 +2,34 @@
 //!
 //! To sleep and to be woken for each slot, and again for its answer, costs more than the request. So where slots come, on
 //! average, less than [`SHORTEST`] apart, all that came due is released together in passes, and the sockets are looked at once a
-//! pass. What a sleep costs differs from machine to machine by a factor of ten, so it is measured, and the passes follow: within
-//! their bounds they are as long as it takes for sleeping to cost its [`SHARE`] of a core.
+//! pass. What a sleep costs differs from machine to machine by a factor of ten, so it is measured, and the passes follow: see
+//! [`Passes::length`].
 //!
 //! That slots are late by up to a pass is the client's doing, and shows in the records as schedule lag. When answers came
 //! the kernel says, however late in a pass they are read. It does not say that of all there is to wait for, as of a connection
 //! that is established; so a load that waits for such things as a rule has the shortest passes alone.
 
-use std::thread;
 use std::time::Duration;
 
-use clock::thread_cpu;
+use clock::{Clock, thread_cpu};
+use nix::errno::Errno;
 use trial::time::Stamp;
+
+use crate::beats::Beats;
 
 /// No pass is shorter.
 pub(crate) const SHORTEST: Duration = Duration::from_micros(100);
 /// No pass is longer, whatever a sleep costs: it is the tick that others' timers have.
 const LONGEST: Duration = Duration::from_millis(1);
-/// Sleeping takes this part of a core: one in so many.
-const SHARE: u32 = 40;
+/// Sleeping is to take this part of a core, one in so many, ...
+const SHARE: u32 = 24;
+/// ... or more, up to one in so many, where passes would be longer than this otherwise.
+const SHARE_MOST: u32 = 10;
+const LONG: Duration = Duration::from_micros(200);
 /// A measured value counts for one in so many.
 const WEIGHT: u32 = 16;
+/// One sleep of so many is measured.
+const MEASURED: u32 = 8;
 /// A slot's connection is busy until the next pass at least, so a pass takes at most one in so many of a lane's.
 const CONNECTIONS_SHARE: f64 = 2.0;
 
@@ -39,6 +46,9 @@ pub(crate) struct Passes {
     /// As many may be in flight before slots find no connection free.
     room: u32,
     longest: Duration,
+    beats: Beats,
+    /// So many so far.
+    sleeps: u32,
 }
 
 /// A lane, as far as passes go.
@@ -53,7 +63,9 @@ pub(crate) struct Passing {
 }
 
 impl Passes {
-    pub(crate) fn new(lanes: &[Passing]) -> Self {
+    /// # Errors
+    /// As [`Beats::new`].
+    pub(crate) fn new(lanes: &[Passing]) -> Result<Self, Errno> {
         let total: f64 = lanes.iter().map(|lane| lane.rate).sum();
         let room = lanes
             .iter()
@@ -61,7 +73,8 @@ impl Passes {
             .fold(f64::from(u16::MAX), f64::min);
         let longest = if lanes.iter().all(|lane| lane.is_stamped) { LONGEST } else { SHORTEST };
         let (most, room) = (whole(room / CONNECTIONS_SHARE), whole(room));
-        Self { sleep: Duration::ZERO, gap: LONGEST, last: None, most, room, longest }
+        let (sleep, gap, beats) = (Duration::ZERO, LONGEST, Beats::new()?);
+        Ok(Self { sleep, gap, last: None, most, room, longest, beats, sleeps: 0 })
     }
 
     /// A slot was due then.
@@ -72,23 +85,43 @@ impl Passes {
     }
 
     /// How long the next pass is to last, with so many slots in flight. `is_stamped`: the kernel has been seen to stamp what it gets.
+    ///
+    /// As long as it takes for sleeping to cost its [`SHARE`] of a core. Where that is [`LONG`], sleeping may cost up to
+    /// [`SHARE_MOST`]; beyond that passes do get longer, as a client that is busy sleeping falls behind.
     pub(crate) fn length(&self, in_flight: usize, is_stamped: bool) -> Duration {
-        if self.gap > SHORTEST || !is_stamped {
-            // A few that come together, of slots that as a rule do not; or how late an answer is read is how late it seems.
+        if !self.goes_fast(is_stamped) {
             return SHORTEST;
         }
         let free = self.room.saturating_sub(u32::try_from(in_flight).unwrap_or(u32::MAX));
-        (self.sleep * SHARE).min(self.gap * self.most.min(free)).clamp(SHORTEST, self.longest)
+        let cheap = (self.sleep * SHARE).min(LONG).max(self.sleep * SHARE_MOST);
+        cheap.min(self.gap * self.most.min(free)).clamp(SHORTEST, self.longest)
     }
 
-    /// Sleeps, and takes note of what that costs.
-    pub(crate) fn sleep(&mut self, duration: Duration) {
-        if duration.is_zero() {
-            return;
+    /// So long before the next slot there is no use in passes.
+    pub(crate) fn reach(&self, is_stamped: bool) -> Duration {
+        if self.goes_fast(is_stamped) { LONGEST } else { SHORTEST }
+    }
+
+    /// Not so where a few slots come together that as a rule do not; nor where how late an answer is read is how late it seems.
+    fn goes_fast(&self, is_stamped: bool) -> bool {
+        self.gap <= SHORTEST && is_stamped
+    }
+
+    /// Sleeps to the end of the pass, and takes note of what that costs. Else as [`Beats::sleep`].
+    pub(crate) fn sleep(
+        &mut self,
+        clock: Clock,
+        length: Duration,
+        first: Stamp,
+        best: impl FnMut(Stamp) -> Stamp,
+    ) -> Result<(), Errno> {
+        self.sleeps = self.sleeps.wrapping_add(1);
+        let before = self.sleeps.is_multiple_of(MEASURED).then(thread_cpu);
+        self.beats.sleep(clock, length, first, best)?;
+        if let Some(before) = before {
+            self.sleep = mean(self.sleep, thread_cpu().saturating_sub(before).min(LONGEST));
         }
-        let before = thread_cpu();
-        thread::sleep(duration);
-        self.sleep = mean(self.sleep, thread_cpu().saturating_sub(before).min(LONGEST));
+        Ok(())
     }
 }
 
@@ -103,6 +136,8 @@ fn whole(number: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use trial::arrival::TOGETHER_FROM;
+
     use super::*;
 
     const fn lane(rate: f64, connections: u32) -> Passing {
@@ -112,7 +147,7 @@ mod tests {
     const MANY: Passing = lane(20_000.0, 1_000);
 
     fn passes(gap: Duration, sleep: Duration, lanes: &[Passing]) -> Passes {
-        let mut passes = Passes::new(lanes);
+        let mut passes = Passes::new(lanes).expect("two timers");
         let mut at = Stamp::ZERO;
         for _ in 0..200 {
             passes.note_due(at);
@@ -129,9 +164,22 @@ mod tests {
     #[test]
     fn passes_are_as_long_as_sleeping_is_dear() {
         let length = |sleep| passes(micros(50), micros(sleep), &[MANY]).length(0, true);
+        // The mean comes a little short of what it is the mean of.
+        let about = |length: Duration, micros: u128| (micros - 2..=micros).contains(&length.as_micros());
         assert_eq!(length(1), SHORTEST);
-        assert!((micros(310)..=micros(320)).contains(&length(8)), "{:?}", length(8));
+        assert!(about(length(6), 144), "{:?}", length(6));
+        assert_eq!(length(9), LONG);
+        assert_eq!(length(19), LONG);
+        assert!(about(length(40), 400), "{:?}", length(40));
         assert_eq!(length(300), LONGEST);
+    }
+
+    #[test]
+    fn slots_come_fast_from_the_rate_on_that_others_know_of() {
+        let gap = |rate: f64| Duration::from_secs_f64(1.0 / rate);
+        assert_eq!(gap(TOGETHER_FROM), SHORTEST);
+        assert!(passes(gap(TOGETHER_FROM * 1.05), micros(9), &[MANY]).length(0, true) > SHORTEST);
+        assert_eq!(passes(gap(TOGETHER_FROM * 0.95), micros(9), &[MANY]).length(0, true), SHORTEST);
     }
 
     #[test]
@@ -164,13 +212,12 @@ mod tests {
 
     #[test]
     fn a_sleep_costs_something() {
-        let mut passes = Passes::new(&[]);
-        for _ in 0..20 {
-            passes.sleep(micros(50));
+        let mut passes = Passes::new(&[]).expect("two timers");
+        let (clock, _) = Clock::start();
+        for _ in 0..20 * MEASURED {
+            passes.sleep(clock, micros(50), clock.now() + micros(50), |at| at).expect("timers work");
         }
         let cost = passes.sleep;
         assert!(cost > Duration::ZERO && cost < LONGEST, "{cost:?}");
-        passes.sleep(Duration::ZERO);
-        assert_eq!(passes.sleep, cost, "that was none");
     }
 }

@@ -194,14 +194,14 @@ impl Worker {
         self.lull.use_forever(self.lanes.iter().map(|lane| &lane.turns)).await;
     }
 
-    /// Whether the peer's end is looked for just before a request goes out on a kept connection. Not where that was done a moment
+    /// Whether the peer's end is looked for just before a request, begun then, goes out on a kept connection. Not where that was done a moment
     /// ago: where slots come fast, by the look at all sockets before them. And not in a closed loop, whose requests follow the
     /// answers at once: it asks how much a service can do, and a look a request would be a fair part of what it costs. A close
     /// that comes within that moment, and that the runtime has not heard of, is recorded as crossed by the request, although it was
     /// here a little earlier.
-    pub(crate) fn looks_first(&self, lane: &Lane) -> bool {
+    pub(crate) fn looks_first(&self, lane: &Lane, begun: Stamp) -> bool {
         lane.plan.settings.arrivals != Arrivals::Closed
-            && self.clock.now().saturating_since(self.looked.get()) >= LOOK_HOLDS
+            && begun.saturating_since(self.looked.get()) >= LOOK_HOLDS
     }
 
     fn begin(&self) {

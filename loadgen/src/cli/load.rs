@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clock::{Anchor, Clock};
 use engine::{Direct, Engine, EngineConfig};
+use trial::arrival::TOGETHER_FROM;
 use trial::plan::{EXACT_NOTE, Plan};
 use trial::recording::{FORMAT_MAJOR, FORMAT_MINOR, Header};
 use trial::report::Report;
@@ -35,6 +36,7 @@ const DURATION: Duration = Duration::from_secs(10);
 const BODY_MAX: u64 = 64 << 20;
 
 /// Flags of `loadgen load`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where to: http://HOST:PORT/PATH, or https://
@@ -69,9 +71,13 @@ pub struct Args {
     #[arg(long, value_name = "R", value_parser = number, requires = "ramp", default_value = "0")]
     ramp_from: f64,
     /// Poll instead of sleeping when a slot is due soon or an answer is awaited, so that nothing waits for this client to wake: takes
-    /// up to a whole core. Also keeps the machine's other cores from halting, where that is permitted (as root). Goes with a --rate
+    /// up to a whole core. Goes with a --rate
     #[arg(long)]
     exact: bool,
+    /// Let cores halt that have nothing to do. Otherwise, with --exact or a --rate from 10k on, this machine's are kept from it while the
+    /// load lasts, where that is permitted (as root): a core that halted wakes late, and to wake it takes time
+    #[arg(long)]
+    may_halt: bool,
     /// A request that takes longer has failed
     #[arg(long, value_name = "D", value_parser = super::some_time, default_value = "5s")]
     timeout: Duration,
@@ -151,8 +157,8 @@ fn lane(text: &str) -> Result<(LaneKind, f64), String> {
 pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
     let (clock, anchor) = Clock::start();
     // Until the load has ended.
-    let awake = arguments.exact.then(AwakeCores::hold);
-    let plan = match plan(arguments, anchor, awake.as_ref().map(exactness)) {
+    let awake = (!arguments.may_halt && is_hurried(arguments)).then(AwakeCores::hold);
+    let plan = match plan(arguments, anchor, machine(arguments, awake.as_ref())) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
@@ -204,19 +210,30 @@ fn duration(arguments: &Args) -> Option<Duration> {
     arguments.duration.or_else(|| arguments.requests.is_none().then_some(DURATION))
 }
 
-/// What the report says of `--exact`. Where cores halt the figures say how late they wake; that is no failure.
-fn exactness(awake: &Result<AwakeCores, String>) -> String {
-    let others = match awake {
-        Ok(_held) => {
-            "this machine's other cores were kept from halting meanwhile, the server's if it is here too"
-                .to_owned()
-        }
-        Err(reason) => format!("other cores may halt when they have nothing to do, and wake late ({reason})"),
-    };
-    format!("{EXACT_NOTE} the client polls instead of sleeping; {others}")
+/// True if it matters to this load how soon a core wakes.
+fn is_hurried(arguments: &Args) -> bool {
+    arguments.exact || matches!(arguments.rate, Rate::Of(rate) if rate >= TOGETHER_FROM)
 }
 
-fn plan(arguments: &Args, anchor: Anchor, exact: Option<String>) -> Result<Plan, ExitCode> {
+/// What the report says of what this machine was asked for. Where cores halt the figures say how late they wake; that is no failure.
+fn machine(arguments: &Args, awake: Option<&Result<AwakeCores, String>>) -> Vec<String> {
+    let others = match awake {
+        Some(Ok(_held)) => Some(
+            "this machine's cores were kept from halting meanwhile, the server's if it is here too (--may-halt lets them)"
+                .to_owned(),
+        ),
+        Some(Err(reason)) if arguments.exact => {
+            Some(format!("other cores may halt when they have nothing to do, and wake late ({reason})"))
+        }
+        // As on any machine, by anybody's load.
+        Some(Err(_)) | None => None,
+    };
+    let polls = arguments.exact.then(|| format!("{EXACT_NOTE} the client polls instead of sleeping"));
+    let told: Vec<_> = polls.into_iter().chain(others).collect();
+    if told.is_empty() { vec![] } else { vec![told.join("; ")] }
+}
+
+fn plan(arguments: &Args, anchor: Anchor, notes: Vec<String>) -> Result<Plan, ExitCode> {
     let body = match arguments.body.as_deref().map(body).transpose() {
         Ok(body) => body,
         Err(error) => return Err(super::misuse(&format!("-b {error}"))),
@@ -234,7 +251,8 @@ fn plan(arguments: &Args, anchor: Anchor, exact: Option<String>) -> Result<Plan,
             Spacing::Constant => Arrivals::Constant,
             Spacing::Poisson => Arrivals::Poisson,
         },
-        exact,
+        exact: arguments.exact,
+        notes,
         ramp: arguments.ramp.map(|over| Ramp { from: arguments.ramp_from, over }),
         timeout: arguments.timeout,
         late_over: arguments.late_over.unwrap_or(Duration::from_secs(1)),

@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use crate::settings::{Arrivals, Ramp};
 
+/// Where more slots come due in a second, over all lanes, the engine releases those together that come close to each other. Below it
+/// each goes out by itself.
+pub const TOGETHER_FROM: f64 = 10_000.0;
+
 const NANOS_PER_SECOND: f64 = 1e9;
 /// Offsets end here, after 292 years.
 const LAST_NANOS: f64 = 9.2e18;

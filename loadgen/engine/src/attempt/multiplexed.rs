@@ -39,7 +39,13 @@ impl Stream {
     }
 
     /// Notes what was seen, once the request is over.
-    pub(super) fn observe(&self, record: &mut Record, seen: &mut Seen, end: &mut Stamp, ending: Ending) {
+    pub(super) fn observe(
+        &self,
+        record: &mut Record,
+        seen: &mut Seen,
+        end: &mut Option<Stamp>,
+        ending: Ending,
+    ) {
         let (stream, notes) = (self.notes(), &self.connection.notes);
         seen.connected = true;
         seen.written = stream.written.is_some();
@@ -62,7 +68,7 @@ impl Stream {
             record.first_byte = record.offset(at);
         }
         if let (Some(at), Ending::Answered(_)) = (stream.last_read, ending) {
-            *end = at;
+            *end = Some(at);
         }
         if stream.closed_before_write {
             record.flags.set(Flags::CLOSE_SEEN);

@@ -7,6 +7,7 @@ use super::arm::Arm;
 use super::lane::Lane;
 use super::text::{count, duration};
 use super::timeline::PodFacts;
+use crate::arrival::TOGETHER_FROM;
 use crate::plan::{EXACT_NOTE, Role};
 use crate::settings::{Disruption, LaneKind, Rounding, Target};
 use crate::statistics::{detection_floor_secs, real};
@@ -15,8 +16,6 @@ use crate::verdict::{Evidence, Stall};
 /// A clock less certain than this moves requests across edges that lie close to one another.
 const CLOCK_UNCERTAIN_NS: u64 = 20_000_000;
 
-/// From so many requests a second on the engine releases slots together.
-const PASSES_FROM: f64 = 10_000.0;
 /// More lag than that at the median does not come of it.
 const PASS_SHOWS_NS: u64 = 2_000_000;
 const TOGETHER: &str =
@@ -210,7 +209,7 @@ impl Arm<'_> {
     /// The client slept, and was asked for so much that it released several slots each time.
     fn releases_together(&self) -> bool {
         let rate: f64 = self.plan.load.lanes.iter().map(|lane| lane.rate).sum();
-        rate >= PASSES_FROM && !self.header.plan.notes.iter().any(|note| note.starts_with(EXACT_NOTE))
+        rate >= TOGETHER_FROM && !self.header.plan.notes.iter().any(|note| note.starts_with(EXACT_NOTE))
     }
 
     /// What of the trial was not tested after all.

@@ -34,8 +34,10 @@ pub struct Alone {
     pub arrivals: Arrivals,
     /// How the rate is come to: over all lanes.
     pub ramp: Option<Ramp>,
-    /// The client polls instead of sleeping; what that could be had of, for the report.
-    pub exact: Option<String>,
+    /// The client polls instead of sleeping.
+    pub exact: bool,
+    /// What the client asked of its machine, for the report.
+    pub notes: Vec<String>,
     /// A request fails after this.
     pub timeout: Duration,
     /// An answer is late after this.
@@ -73,9 +75,7 @@ impl Alone {
                     .to_owned(),
             );
         }
-        if let Some(exact) = &self.exact {
-            notes.push(exact.clone());
-        }
+        notes.extend_from_slice(&self.notes);
         let limits = Limits { schedule_lag: LAG_LIMIT, detection_floor: STALL_LIMIT };
         let late = if self.late_fails { Allowed::AtMost(0) } else { Allowed::Any };
         let expect = Expect { failed: Allowed::AtMost(0), late, arms: ArmsExpected::All, timeline: vec![] };
@@ -136,7 +136,7 @@ impl Alone {
             let text = format!("{} is no number of connections", self.connections);
             return Err(refused("-c", text, "1 to 10000"));
         }
-        if self.rate.is_none() && self.exact.is_some() {
+        if self.rate.is_none() && self.exact {
             let text = "a closed loop has no time at which a request is due".to_owned();
             return Err(refused("--exact", text, "with --rate R"));
         }
@@ -257,7 +257,8 @@ mod tests {
             lanes: vec![(LaneKind::Reused, 3.0), (LaneKind::New, 1.0)],
             arrivals: Arrivals::Poisson,
             ramp: Some(Ramp { from: 100.0, over: Duration::from_secs(2) }),
-            exact: None,
+            exact: false,
+            notes: vec![],
             timeout: Duration::from_secs(5),
             late_over: Duration::from_secs(1),
             late_fails: false,
@@ -294,8 +295,8 @@ mod tests {
     }
 
     #[test]
-    fn what_exactness_could_be_had_is_in_the_report() {
-        let plan = Alone { exact: Some("cores were kept awake".to_owned()), ..alone() }.plan().unwrap();
+    fn what_the_machine_was_asked_for_is_in_the_report() {
+        let plan = Alone { notes: vec!["cores were kept awake".to_owned()], ..alone() }.plan().unwrap();
         assert_eq!(plan.notes, ["cores were kept awake"]);
     }
 
@@ -321,11 +322,7 @@ mod tests {
             (|f| f.rate = Some(0.0), "--rate", "0 is not a rate"),
             (|f| f.rate = Some(f64::NAN), "--rate", "not a rate"),
             (|f| f.rate = None, "--ramp", "a closed loop has no rate"),
-            (
-                |f| (f.rate, f.ramp, f.exact) = (None, None, Some(String::new())),
-                "--exact",
-                "a closed loop has no time",
-            ),
+            (|f| (f.rate, f.ramp, f.exact) = (None, None, true), "--exact", "a closed loop has no time"),
             (|f| f.connections = 0, "-c", "1 to 10000"),
             (|f| f.lanes = vec![], "--lanes", "reused"),
             (|f| f.lanes = vec![(LaneKind::New, 1.0), (LaneKind::New, 1.0)], "--lanes", "at most once"),
