@@ -199,6 +199,7 @@ impl Attempt {
     }
 
     async fn open(&self, worker: &Worker, seat: &Seat) -> Result<Connection, Ending> {
+        let _opening = worker.opens();
         let destination = self.destination(worker).await?;
         self.routed_to(destination);
         let number = || worker.next_connection();

@@ -138,7 +138,7 @@ impl Engine {
         let (started, outcome) = sync_channel(1);
         let (shared, counted) = (Arc::clone(&control), Arc::clone(&counters));
         let body = move || {
-            // Short sleeps are to end when they should; where this cannot be had, they end 50 µs later.
+            // Short sleeps (of what waits for sockets as well) are to end when they should; where this cannot be had, they end 50 µs later.
             let _exact = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
             let machinery = match Machinery::new() {
                 Ok(ready) => ready,
@@ -289,6 +289,7 @@ fn drive(
         sink,
         connections: Cell::new(0),
         in_flight: Cell::new(0),
+        opening: Cell::new(0),
         room: RefCell::new(vec![0; ROOM].into_boxed_slice()),
         urgent: Notify::new(),
         quiet: Notify::new(),

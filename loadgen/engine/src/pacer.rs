@@ -1,4 +1,4 @@
-//! Releases every slot when it is due: all lanes, one timer.
+//! Releases every slot when it is due: all lanes, from one place.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -168,7 +168,7 @@ async fn pace(
 ) -> Result<(), Errno> {
     worker.begin_loops(agenda.start);
     let lanes: Vec<_> = worker.lanes.iter().map(|lane| lane.passing()).collect();
-    let mut passes = Passes::new(&lanes)?;
+    let mut passes = Passes::new(&lanes);
     let mut began = Stamp::ZERO;
     loop {
         let now = worker.clock.now();
@@ -233,7 +233,13 @@ async fn pass(
     agenda: &mut Agenda,
     began: Stamp,
 ) -> Result<(), Errno> {
-    step_aside().await;
+    let by_itself = worker.sends_by_itself();
+    if by_itself {
+        step_aside().await;
+    }
+    if !by_itself || worker.opening.get() > 0 {
+        look(worker).await;
+    }
     let length = passes.length(worker.in_flight.get(), worker.stamped.get());
     let next = agenda.peek().map_or(Stamp::ZERO, |due| due.at);
     if worker.lull.is_awaited() {
@@ -246,7 +252,8 @@ async fn pass(
     Ok(())
 }
 
-/// Whoever steps aside goes on after what there was to do: so what was released is sent. The sockets are looked at only if that takes long.
+/// Whoever steps aside goes on after the tasks that had something to do, but not after those that these had something for, nor after a look at
+/// the sockets. So what was released is sent, where the slot's own task sends it, on a connection that is open.
 async fn step_aside() {
     let mut is_back = false;
     poll_fn(|cx| {

@@ -63,9 +63,7 @@ pub(crate) struct Passing {
 }
 
 impl Passes {
-    /// # Errors
-    /// As [`Beats::new`].
-    pub(crate) fn new(lanes: &[Passing]) -> Result<Self, Errno> {
+    pub(crate) fn new(lanes: &[Passing]) -> Self {
         let total: f64 = lanes.iter().map(|lane| lane.rate).sum();
         let room = lanes
             .iter()
@@ -73,8 +71,8 @@ impl Passes {
             .fold(f64::from(u16::MAX), f64::min);
         let longest = if lanes.iter().all(|lane| lane.is_stamped) { LONGEST } else { SHORTEST };
         let (most, room) = (whole(room / CONNECTIONS_SHARE), whole(room));
-        let (sleep, gap, beats) = (Duration::ZERO, LONGEST, Beats::new()?);
-        Ok(Self { sleep, gap, last: None, most, room, longest, beats, sleeps: 0 })
+        let (sleep, gap, beats) = (Duration::ZERO, LONGEST, Beats::default());
+        Self { sleep, gap, last: None, most, room, longest, beats, sleeps: 0 }
     }
 
     /// A slot was due then.
@@ -86,8 +84,8 @@ impl Passes {
 
     /// How long the next pass is to last, with so many slots in flight. `is_stamped`: the kernel has been seen to stamp what it gets.
     ///
-    /// As long as it takes for sleeping to cost its [`SHARE`] of a core. Where that is [`LONG`], sleeping may cost up to
-    /// [`SHARE_MOST`]; beyond that passes do get longer, as a client that is busy sleeping falls behind.
+    /// As long as it takes for sleeping to cost its [`SHARE`] of a core. Where that were longer than [`LONG`], sleeping may cost up
+    /// to [`SHARE_MOST`]; beyond that passes do get longer, as a client that is busy sleeping falls behind.
     pub(crate) fn length(&self, in_flight: usize, is_stamped: bool) -> Duration {
         if !self.goes_fast(is_stamped) {
             return SHORTEST;
@@ -117,10 +115,11 @@ impl Passes {
     ) -> Result<(), Errno> {
         self.sleeps = self.sleeps.wrapping_add(1);
         let before = self.sleeps.is_multiple_of(MEASURED).then(thread_cpu);
-        self.beats.sleep(clock, length, first, best)?;
+        self.beats.sleep(clock, (length, self.gap <= SHORTEST), first, best)?;
         if let Some(before) = before {
             self.sleep = mean(self.sleep, thread_cpu().saturating_sub(before).min(LONGEST));
         }
+        self.beats.wait(clock);
         Ok(())
     }
 }
@@ -147,7 +146,7 @@ mod tests {
     const MANY: Passing = lane(20_000.0, 1_000);
 
     fn passes(gap: Duration, sleep: Duration, lanes: &[Passing]) -> Passes {
-        let mut passes = Passes::new(lanes).expect("two timers");
+        let mut passes = Passes::new(lanes);
         let mut at = Stamp::ZERO;
         for _ in 0..200 {
             passes.note_due(at);
@@ -212,10 +211,10 @@ mod tests {
 
     #[test]
     fn a_sleep_costs_something() {
-        let mut passes = Passes::new(&[]).expect("two timers");
+        let mut passes = Passes::new(&[]);
         let (clock, _) = Clock::start();
         for _ in 0..20 * MEASURED {
-            passes.sleep(clock, micros(50), clock.now() + micros(50), |at| at).expect("timers work");
+            passes.sleep(clock, micros(50), clock.now() + micros(50), |at| at).expect("there are timers");
         }
         let cost = passes.sleep;
         assert!(cost > Duration::ZERO && cost < LONGEST, "{cost:?}");

@@ -12,7 +12,7 @@ use tokio::task::{spawn_local, yield_now};
 use tokio::time::{sleep, timeout};
 use trial::id::{LaneId, NodeId, PodId};
 use trial::record::{Class, Flags, Record, Stage};
-use trial::settings::Arrivals;
+use trial::settings::{Arrivals, LaneKind};
 use trial::time::Stamp;
 
 use crate::attempt::{Attempt, Left};
@@ -60,6 +60,8 @@ pub(crate) struct Worker {
     pub(crate) loops: Cell<usize>,
     pub(crate) connections: Cell<u32>,
     pub(crate) in_flight: Cell<usize>,
+    /// Connections that are being opened.
+    pub(crate) opening: Cell<usize>,
     /// What is read is read to here, and understood at once.
     pub(crate) room: RefCell<Box<[u8]>>,
     /// A failure waits in the sink.
@@ -202,6 +204,23 @@ impl Worker {
     pub(crate) fn looks_first(&self, lane: &Lane, begun: Stamp) -> bool {
         lane.plan.settings.arrivals != Arrivals::Closed
             && begun.saturating_since(self.looked.get()) >= LOOK_HOLDS
+    }
+
+    /// True if a slot's own task sends its request, in every lane, and none but that: no task of a connection that is shared, or is not ours.
+    pub(crate) fn sends_by_itself(&self) -> bool {
+        self.lanes.iter().all(|lane| !matches!(lane.plan.settings.kind, LaneKind::H2 | LaneKind::Pooled))
+    }
+
+    /// A connection is being opened, until what is given is dropped.
+    pub(crate) fn opens(&self) -> impl Drop {
+        struct Opening<'a>(&'a Cell<usize>);
+        impl Drop for Opening<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
+        self.opening.set(self.opening.get() + 1);
+        Opening(&self.opening)
     }
 
     fn begin(&self) {

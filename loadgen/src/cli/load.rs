@@ -26,7 +26,7 @@ use crate::limits::{self, AwakeCores};
 use crate::progress::Display;
 use crate::recorder;
 use crate::target::{authority, look_up};
-use live::{Driven, Limit};
+use live::{Driven, Limit, Started};
 
 /// From the last preparation to the first slot.
 const LEAD: Duration = Duration::from_millis(20);
@@ -74,8 +74,9 @@ pub struct Args {
     /// up to a whole core. Goes with a --rate
     #[arg(long)]
     exact: bool,
-    /// Let cores halt that have nothing to do. Otherwise, with --exact or a --rate from 10k on, this machine's are kept from it while the
-    /// load lasts, where that is permitted (as root): a core that halted wakes late, and to wake it takes time
+    /// Let cores halt that have nothing to do. Otherwise, with --exact or a --rate from 10k on, all of this machine's poll instead while the
+    /// load lasts, where that is permitted (as root): a core that halted wakes late, and to wake it takes time. A server on
+    /// this machine answers sooner for it
     #[arg(long)]
     may_halt: bool,
     /// A request that takes longer has failed
@@ -156,9 +157,7 @@ fn lane(text: &str) -> Result<(LaneKind, f64), String> {
 
 pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
     let (clock, anchor) = Clock::start();
-    // Until the load has ended.
-    let awake = (!arguments.may_halt && is_hurried(arguments)).then(AwakeCores::hold);
-    let plan = match plan(arguments, anchor, machine(arguments, awake.as_ref())) {
+    let mut plan = match plan(arguments, anchor) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
@@ -174,6 +173,8 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         Err(reason) => return super::fail(&format!("{}: {reason}", redact::url(&url))),
     };
     limits::open_files();
+    let awake = (!arguments.may_halt && is_hurried(arguments)).then(AwakeCores::hold);
+    plan.notes.extend(machine(arguments, awake.as_ref()));
     let header = header(&plan, anchor, argv);
     let config = |start: Stamp| {
         let load = plan.arms.first().map(|arm| arm.load.clone());
@@ -193,7 +194,7 @@ pub(super) fn main(arguments: &Args, argv: &[String]) -> ExitCode {
         let start = clock.now() + LEAD;
         let config = config(start).ok_or_else(|| "the plan has no load".to_owned())?;
         Engine::spawn(config, sender)
-            .map(|engine| (start, engine))
+            .map(|engine| Started { begun: start, engine, _awake: awake.and_then(Result::ok) })
             .map_err(|error| format!("failed to start the load: {error}"))
     };
     let driven = match &arguments.out {
@@ -216,10 +217,11 @@ fn is_hurried(arguments: &Args) -> bool {
 }
 
 /// What the report says of what this machine was asked for. Where cores halt the figures say how late they wake; that is no failure.
-fn machine(arguments: &Args, awake: Option<&Result<AwakeCores, String>>) -> Vec<String> {
+fn machine(arguments: &Args, awake: Option<&Result<AwakeCores, String>>) -> Option<String> {
     let others = match awake {
         Some(Ok(_held)) => Some(
-            "this machine's cores were kept from halting meanwhile, the server's if it is here too (--may-halt lets them)"
+            "this machine's cores were kept from halting meanwhile: a server that is here too answers sooner than it would otherwise \
+             (--may-halt lets them)"
                 .to_owned(),
         ),
         Some(Err(reason)) if arguments.exact => {
@@ -230,10 +232,10 @@ fn machine(arguments: &Args, awake: Option<&Result<AwakeCores, String>>) -> Vec<
     };
     let polls = arguments.exact.then(|| format!("{EXACT_NOTE} the client polls instead of sleeping"));
     let told: Vec<_> = polls.into_iter().chain(others).collect();
-    if told.is_empty() { vec![] } else { vec![told.join("; ")] }
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
-fn plan(arguments: &Args, anchor: Anchor, notes: Vec<String>) -> Result<Plan, ExitCode> {
+fn plan(arguments: &Args, anchor: Anchor) -> Result<Plan, ExitCode> {
     let body = match arguments.body.as_deref().map(body).transpose() {
         Ok(body) => body,
         Err(error) => return Err(super::misuse(&format!("-b {error}"))),
@@ -252,7 +254,6 @@ fn plan(arguments: &Args, anchor: Anchor, notes: Vec<String>) -> Result<Plan, Ex
             Spacing::Poisson => Arrivals::Poisson,
         },
         exact: arguments.exact,
-        notes,
         ramp: arguments.ramp.map(|over| Ramp { from: arguments.ramp_from, over }),
         timeout: arguments.timeout,
         late_over: arguments.late_over.unwrap_or(Duration::from_secs(1)),

@@ -116,7 +116,6 @@ fn header() -> Header {
         arrivals: Arrivals::Constant,
         ramp: None,
         exact: false,
-        notes: vec![],
         timeout: Duration::from_secs(5),
         late_over: Duration::from_secs(1),
         late_fails: false,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::settings::{Arrivals, Ramp};
 
-/// Where more slots come due in a second, over all lanes, the engine releases those together that come close to each other. Below it
-/// each goes out by itself.
+/// From so many slots a second on, over all lanes, the engine releases together what comes due within a pass. Below it only slots that
+/// happen to come closer to each other than these do on average.
 pub const TOGETHER_FROM: f64 = 10_000.0;
 
 const NANOS_PER_SECOND: f64 = 1e9;

@@ -24,6 +24,7 @@ use super::broken;
 use crate::conductor::Stop;
 use crate::exit_code::ExitCode;
 use crate::heartbeat::Heartbeat;
+use crate::limits::AwakeCores;
 use crate::progress::Display;
 
 /// How often the figures move, and whether the load is over is looked at.
@@ -38,9 +39,19 @@ const HELD_FOR: Duration = Duration::from_millis(250);
 /// The arm that there is.
 pub(super) const ARM: ArmId = ArmId(0);
 
-/// Starts the engine: gives when the first slot is due.
-pub(super) trait Start: FnOnce(SyncSender<Vec<Record>>) -> Result<(Stamp, Engine), String> {}
-impl<F: FnOnce(SyncSender<Vec<Record>>) -> Result<(Stamp, Engine), String>> Start for F {}
+/// A load that runs.
+#[derive(Debug)]
+pub(super) struct Started {
+    /// When the first slot is due.
+    pub(super) begun: Stamp,
+    pub(super) engine: Engine,
+    /// Held as long as it runs.
+    pub(super) _awake: Option<AwakeCores>,
+}
+
+/// Starts the engine.
+pub(super) trait Start: FnOnce(SyncSender<Vec<Record>>) -> Result<Started, String> {}
+impl<F: FnOnce(SyncSender<Vec<Record>>) -> Result<Started, String>> Start for F {}
 
 /// What ends the load.
 #[derive(Debug, Clone, Copy)]
@@ -150,7 +161,7 @@ pub(super) type Ended = (Stop, Result<Summary, String>);
 pub(super) fn attend(
     clock: Clock,
     emitter: &Emitter,
-    start: impl FnOnce() -> Result<(Stamp, Engine), String>,
+    start: impl FnOnce() -> Result<Started, String>,
     limit: Limit,
     display: Display,
 ) -> Result<Ended, String> {
@@ -161,7 +172,7 @@ pub(super) fn attend(
         of_stalls.emit_at(at, Event::Stalled { for_ns, agent: None });
     })
     .map_err(|error| broken(&error))?;
-    let (begun, engine) = match start() {
+    let Started { begun, engine, _awake } = match start() {
         Ok(started) => started,
         Err(error) => {
             heartbeat.stop();

@@ -36,8 +36,6 @@ pub struct Alone {
     pub ramp: Option<Ramp>,
     /// The client polls instead of sleeping.
     pub exact: bool,
-    /// What the client asked of its machine, for the report.
-    pub notes: Vec<String>,
     /// A request fails after this.
     pub timeout: Duration,
     /// An answer is late after this.
@@ -75,7 +73,6 @@ impl Alone {
                     .to_owned(),
             );
         }
-        notes.extend_from_slice(&self.notes);
         let limits = Limits { schedule_lag: LAG_LIMIT, detection_floor: STALL_LIMIT };
         let late = if self.late_fails { Allowed::AtMost(0) } else { Allowed::Any };
         let expect = Expect { failed: Allowed::AtMost(0), late, arms: ArmsExpected::All, timeline: vec![] };
@@ -258,7 +255,6 @@ mod tests {
             arrivals: Arrivals::Poisson,
             ramp: Some(Ramp { from: 100.0, over: Duration::from_secs(2) }),
             exact: false,
-            notes: vec![],
             timeout: Duration::from_secs(5),
             late_over: Duration::from_secs(1),
             late_fails: false,
@@ -292,12 +288,6 @@ mod tests {
         let plan = Alone { rate: None, ramp: None, ..alone() }.plan().unwrap();
         assert!(plan.arms[0].load.lanes.iter().all(|lane| lane.arrivals == Arrivals::Closed));
         assert!(plan.notes[0].contains("closed loop"));
-    }
-
-    #[test]
-    fn what_the_machine_was_asked_for_is_in_the_report() {
-        let plan = Alone { notes: vec!["cores were kept awake".to_owned()], ..alone() }.plan().unwrap();
-        assert_eq!(plan.notes, ["cores were kept awake"]);
     }
 
     #[test]
