@@ -1,9 +1,9 @@
 //! Sleeps that follow each other closely.
 //!
 //! A machine has one timer, set to the first of all that are to end. To sleep sets it, and as it fires the kernel sets it again,
-//! to what comes next. Where a hypervisor owns it, as it does nearly everywhere, each setting is a call on that, and most of what a
-//! sleep costs. So the end of the next sleep is known to the kernel before this one ends: the timer is then set to it on
-//! the way, and one setting of two is saved.
+//! to what comes next. Where a hypervisor owns it each setting is a call on that, and most of what a sleep costs. So the end of
+//! the next sleep is known to the kernel before this one ends: the timer is then set to it on the way, and one setting of
+//! two is saved.
 
 use std::hint::spin_loop;
 use std::time::Duration;
