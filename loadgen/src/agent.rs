@@ -408,7 +408,7 @@ fn close(shared: &Shared, open: &mut Vec<Record>) {
     if open.is_empty() {
         return;
     }
-    let encoded = part::encode(open);
+    let encoded = part::encode_with_pauses(open, thread::yield_now);
     let rows = open.len() as u64;
     open.clear();
     let mut state = lock(shared);

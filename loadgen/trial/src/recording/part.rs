@@ -60,7 +60,16 @@ pub enum PartError {
 /// # Errors
 /// The library's; memory is all that it needs.
 pub fn encode(records: &[Record]) -> Result<Vec<u8>, PartError> {
-    format::encode(records)
+    format::encode(records, || {})
+}
+
+/// [`encode`], for whoever shares a core with somebody in a hurry: `pause` is called after every few thousand values, to let
+/// others go first.
+///
+/// # Errors
+/// As of [`encode`].
+pub fn encode_with_pauses(records: &[Record], pause: impl FnMut()) -> Result<Vec<u8>, PartError> {
+    format::encode(records, pause)
 }
 
 /// The records of a part. Every code is validated.

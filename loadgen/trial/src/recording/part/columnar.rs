@@ -24,22 +24,30 @@ pub(super) const EXTENSION: &str = "parquet";
 const MAJOR_KEY: &str = "drainproof.format_major";
 /// In front of the checksum, inside a metadata value: found without parsing anything.
 const SEAL: &[u8] = b"drainproof-checksum:";
+/// Values of a column that are written or read in one go.
+const BLOCK: usize = 4096;
 /// Readers look for metadata at the file's end; the seal is in it.
 const FOOTER_MAX: usize = 1 << 20;
 
-pub(super) fn encode(records: &[Record]) -> Result<Vec<u8>, PartError> {
+pub(super) fn encode(records: &[Record], mut pause: impl FnMut()) -> Result<Vec<u8>, PartError> {
     let mut writer = SerializedFileWriter::new(Vec::new(), schema()?, properties()?)?;
     let mut group = writer.next_row_group()?;
     for column in &WIDE {
-        let values: Vec<i64> = records.iter().map(|record| (column.get)(record).cast_signed()).collect();
         let mut out = group.next_column()?.ok_or_else(missing)?;
-        out.typed::<Int64Type>().write_batch(&values, None, None)?;
+        for records in records.chunks(BLOCK) {
+            let values: Vec<i64> = records.iter().map(|record| (column.get)(record).cast_signed()).collect();
+            out.typed::<Int64Type>().write_batch(&values, None, None)?;
+            pause();
+        }
         out.close()?;
     }
     for column in &NARROW {
-        let (values, levels) = narrow_values(column, records);
         let mut out = group.next_column()?.ok_or_else(missing)?;
-        out.typed::<Int32Type>().write_batch(&values, levels.as_deref(), None)?;
+        for records in records.chunks(BLOCK) {
+            let (values, levels) = narrow_values(column, records);
+            out.typed::<Int32Type>().write_batch(&values, levels.as_deref(), None)?;
+            pause();
+        }
         out.close()?;
     }
     group.close()?;
@@ -51,14 +59,13 @@ pub(super) fn encode(records: &[Record]) -> Result<Vec<u8>, PartError> {
 
 /// The values present, and for a nullable column which rows have one.
 fn narrow_values(column: &Narrow, records: &[Record]) -> (Vec<i32>, Option<Vec<i16>>) {
-    let values = records.iter().map(column.get);
-    match column.absent {
-        None => (values.map(u32::cast_signed).collect(), None),
-        Some(absent) => {
-            let levels = values.clone().map(|value| i16::from(value != absent)).collect();
-            (values.filter(|value| *value != absent).map(u32::cast_signed).collect(), Some(levels))
-        }
-    }
+    let mut values = (column.get_all)(records);
+    let levels = column.absent.map(u32::cast_signed).map(|absent| {
+        let levels = values.iter().map(|value| i16::from(*value != absent)).collect();
+        values.retain(|value| *value != absent);
+        levels
+    });
+    (values, levels)
 }
 
 pub(super) fn decode(bytes: Bytes) -> Result<Vec<Record>, PartError> {
@@ -86,28 +93,73 @@ fn read_group(group: &dyn RowGroupReader, records: &mut Vec<Record>) -> Result<(
         return Err(PartError::TooLong { rows: (first + rows) as u64 });
     }
     records.resize(first + rows, blank());
+    // One after the other: what a reader needs to decompress is more than a block.
     for column in &WIDE {
+        let mut reader = WideReader::open(group, column)?;
+        records[first..].chunks_mut(BLOCK).try_for_each(|records| reader.read(records))?;
+    }
+    for column in &NARROW {
+        let mut reader = NarrowReader::open(group, column)?;
+        records[first..].chunks_mut(BLOCK).try_for_each(|records| reader.read(records))?;
+    }
+    Ok(())
+}
+
+/// A column that is being read, block by block.
+struct WideReader {
+    column: &'static Wide,
+    reader: ColumnReaderImpl<Int64Type>,
+    values: Vec<i64>,
+}
+
+impl WideReader {
+    fn open(group: &dyn RowGroupReader, column: &'static Wide) -> Result<Self, PartError> {
         let ColumnReader::Int64ColumnReader(reader) = open(group, column.name)? else {
             return Err(PartError::Column { column: column.name, reason: "it is not of 64 bits" });
         };
-        let (values, _) = read(reader, rows, column.name)?;
-        for (record, value) in records[first..].iter_mut().zip(values) {
-            (column.set)(record, value.cast_unsigned());
-        }
+        Ok(Self { column, reader, values: Vec::new() })
     }
-    for column in &NARROW {
+
+    fn read(&mut self, records: &mut [Record]) -> Result<(), PartError> {
+        self.values.clear();
+        read(&mut self.reader, records.len(), self.column.name, (&mut self.values, &mut Vec::new()))?;
+        for (record, value) in records.iter_mut().zip(&self.values) {
+            (self.column.set)(record, value.cast_unsigned());
+        }
+        Ok(())
+    }
+}
+
+/// The same, of a column that may be nullable.
+struct NarrowReader {
+    column: &'static Narrow,
+    reader: ColumnReaderImpl<Int32Type>,
+    values: Vec<i32>,
+    levels: Vec<i16>,
+}
+
+impl NarrowReader {
+    fn open(group: &dyn RowGroupReader, column: &'static Narrow) -> Result<Self, PartError> {
         let ColumnReader::Int32ColumnReader(reader) = open(group, column.name)? else {
             return Err(PartError::Column { column: column.name, reason: "it is not of 32 bits" });
         };
-        let (values, levels) = read(reader, rows, column.name)?;
-        let mut values = values.into_iter();
-        for (index, record) in records[first..].iter_mut().enumerate() {
-            let here = levels.get(index).is_none_or(|level| *level > 0);
-            let value = if here { values.next().map(i32::cast_unsigned) } else { column.absent };
-            column.set(record, value.ok_or(PartError::Damaged)?)?;
-        }
+        Ok(Self { column, reader, values: Vec::new(), levels: Vec::new() })
     }
-    Ok(())
+
+    fn read(&mut self, records: &mut [Record]) -> Result<(), PartError> {
+        self.values.clear();
+        self.levels.clear();
+        read(&mut self.reader, records.len(), self.column.name, (&mut self.values, &mut self.levels))?;
+        if self.values.len() < records.len() {
+            let absent = self.column.absent.ok_or(PartError::Damaged)?.cast_signed();
+            let mut present = self.values.drain(..);
+            let value = |level: &i16| if *level > 0 { present.next() } else { Some(absent) };
+            let values: Option<Vec<_>> = self.levels.iter().map(value).collect();
+            drop(present);
+            self.values = values.filter(|values| values.len() == records.len()).ok_or(PartError::Damaged)?;
+        }
+        self.column.set_all(records, &self.values)
+    }
 }
 
 /// The column of that name: by name, since a newer minor version may have added others.
@@ -121,22 +173,22 @@ fn open(group: &dyn RowGroupReader, column: &'static str) -> Result<ColumnReader
     Ok(group.get_column_reader(index)?)
 }
 
-/// All values of a column, and the levels if it is nullable.
+/// The values of the next so many rows, and the levels if the column is nullable.
 fn read<T: DataType>(
-    mut reader: ColumnReaderImpl<T>,
+    reader: &mut ColumnReaderImpl<T>,
     rows: usize,
     column: &'static str,
-) -> Result<(Vec<T::T>, Vec<i16>), PartError> {
-    let (mut values, mut levels) = (Vec::new(), Vec::new());
+    (values, levels): (&mut Vec<T::T>, &mut Vec<i16>),
+) -> Result<(), PartError> {
     let mut read = 0;
     while read < rows {
-        let (records, _, _) = reader.read_records(rows - read, Some(&mut levels), None, &mut values)?;
+        let (records, _, _) = reader.read_records(rows - read, Some(levels), None, values)?;
         if records == 0 {
             return Err(PartError::Column { column, reason: "it has fewer rows than the part" });
         }
         read += records;
     }
-    Ok((values, levels))
+    Ok(())
 }
 
 fn check_major(file: &FileMetaData) -> Result<(), PartError> {

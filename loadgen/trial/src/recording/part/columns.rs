@@ -20,14 +20,32 @@ pub(super) struct Narrow {
     #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "rows keep the value as it is"))]
     /// The value that stands for "not observed"; the column is nullable where there is one.
     pub(super) absent: Option<u32>,
+    #[cfg(any(test, not(feature = "parquet")))]
     pub(super) get: fn(&Record) -> u32,
+    #[cfg(any(test, not(feature = "parquet")))]
     set: fn(&mut Record, u32) -> Option<()>,
+    /// Of many records, one after the other: so they are read in a loop and not by a call each.
+    #[cfg(feature = "parquet")]
+    pub(super) get_all: fn(&[Record]) -> Vec<i32>,
+    #[cfg(feature = "parquet")]
+    set_all: fn(&mut [Record], &[i32]) -> Result<(), u32>,
 }
 
 impl Narrow {
     /// Sets the field, if the value is one of it.
+    #[cfg(any(test, not(feature = "parquet")))]
     pub(super) fn set(&self, record: &mut Record, value: u32) -> Result<(), PartError> {
-        (self.set)(record, value).ok_or(PartError::Value { column: self.name, value: u64::from(value) })
+        (self.set)(record, value).ok_or_else(|| self.foreign(value))
+    }
+
+    /// Sets the field of as many records as there are values, if these are values of it.
+    #[cfg(feature = "parquet")]
+    pub(super) fn set_all(&self, records: &mut [Record], values: &[i32]) -> Result<(), PartError> {
+        (self.set_all)(records, values).map_err(|value| self.foreign(value))
+    }
+
+    fn foreign(&self, value: u32) -> PartError {
+        PartError::Value { column: self.name, value: u64::from(value) }
     }
 }
 
@@ -47,10 +65,25 @@ macro_rules! narrow {
             name: stringify!($field),
             bits: $bits,
             absent: $absent,
+            #[cfg(any(test, not(feature = "parquet")))]
             get: |$r| $get,
+            #[cfg(any(test, not(feature = "parquet")))]
             set: |record, $v| {
                 record.$field = $set?;
                 Some(())
+            },
+            #[cfg(feature = "parquet")]
+            get_all: |records| {
+                let get = |$r: &Record| -> u32 { $get };
+                records.iter().map(|record| get(record).cast_signed()).collect()
+            },
+            #[cfg(feature = "parquet")]
+            set_all: |records, values| {
+                for (record, value) in records.iter_mut().zip(values) {
+                    let $v: u32 = value.cast_unsigned();
+                    record.$field = $set.ok_or($v)?;
+                }
+                Ok(())
             },
         }),+]
     };

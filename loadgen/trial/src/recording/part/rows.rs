@@ -16,7 +16,7 @@ const ROW: usize = 64;
 const HEADER: usize = 8 + 4 + 4 + 16;
 
 #[expect(clippy::unnecessary_wraps, reason = "the other format can fail here")]
-pub(super) fn encode(records: &[Record]) -> Result<Vec<u8>, PartError> {
+pub(super) fn encode(records: &[Record], _pause: impl FnMut()) -> Result<Vec<u8>, PartError> {
     let mut bytes = Vec::with_capacity(HEADER + records.len() * ROW);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&FORMAT_MAJOR.to_le_bytes());
