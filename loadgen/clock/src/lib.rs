@@ -84,9 +84,10 @@ impl WallClock {
         Self { clock, ahead_ns, since_ns: Cell::new(0) }
     }
 
-    /// The moment of a stamp, in nanoseconds since the Unix epoch; `None` if wall time may have been set since it was made.
+    /// The moment of a stamp, in nanoseconds since the Unix epoch, or so long ago if that is later; `None` if wall time may have been set
+    /// since it was made.
     #[must_use]
-    pub fn stamp(&self, stamped_ns: u64) -> Option<Stamp> {
+    pub fn stamp(&self, stamped_ns: u64, reach: Duration) -> Option<Stamp> {
         let (wall_ns, mono_ns) = Self::read();
         let ahead_ns = signed(wall_ns).saturating_sub(signed(mono_ns));
         let before_ns = self.ahead_ns.replace(ahead_ns);
@@ -94,7 +95,9 @@ impl WallClock {
             self.since_ns.set(mono_ns);
         }
         let stamped_ns = mono_ns.saturating_sub(wall_ns.checked_sub(stamped_ns)?);
-        (stamped_ns >= self.since_ns.get()).then(|| self.clock.stamp(stamped_ns))
+        let reach_ns = u64::try_from(reach.as_nanos()).unwrap_or(u64::MAX);
+        let at_ns = stamped_ns.max(mono_ns.saturating_sub(reach_ns));
+        (stamped_ns >= self.since_ns.get()).then(|| self.clock.stamp(at_ns))
     }
 
     /// Both clocks. Wall time first: where this thread is stopped between the two, a stamp seems younger than it is, which makes
@@ -155,11 +158,15 @@ mod tests {
         let (clock, _) = Clock::start();
         let wall = WallClock::new(clock);
         let (before, stamped, after) = (clock.now(), wall_ns(), clock.now());
-        let at = wall.stamp(stamped).expect("nobody set the time");
+        let reach = Duration::from_secs(1);
+        let at = wall.stamp(stamped, reach).expect("nobody set the time");
         // Between the readings of the two clocks this thread may be stopped.
         let slack = Duration::from_millis(1);
         assert!(before <= at + slack && at <= after + slack, "{before:?} {at:?} {after:?}");
-        assert_eq!(wall.stamp(wall_ns() + 1_000_000_000), None, "not yet");
+        assert_eq!(wall.stamp(wall_ns() + 1_000_000_000, reach), None, "not yet");
+        while clock.now() <= after + slack {}
+        let at = wall.stamp(stamped, Duration::ZERO).expect("nobody set the time");
+        assert!(at > after && at <= clock.now(), "no longer ago than it may be");
     }
 
     #[test]
@@ -168,9 +175,9 @@ mod tests {
         for set_by in [1_500_000, -1_500_000] {
             let before = wall_ns();
             wall.ahead_ns.set(wall.ahead_ns.get() + set_by);
-            assert_eq!(wall.stamp(before), None);
-            assert_eq!(wall.stamp(before), None, "however often it is asked for");
-            assert!(wall.stamp(wall_ns()).is_some(), "from then on");
+            assert_eq!(wall.stamp(before, Duration::MAX), None);
+            assert_eq!(wall.stamp(before, Duration::MAX), None, "however often it is asked for");
+            assert!(wall.stamp(wall_ns(), Duration::MAX).is_some(), "from then on");
         }
     }
 

@@ -52,7 +52,7 @@ pub(crate) struct Attempt {
 
 /// A connection that carried a complete answer, and what it is still good for.
 pub(crate) struct Left {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Box<Connection>,
     pub(crate) seat: Seat,
     pub(crate) reusable: bool,
 }
@@ -198,7 +198,7 @@ impl Attempt {
         self.record.set(record);
     }
 
-    async fn open(&self, worker: &Worker, seat: &Seat) -> Result<Connection, Ending> {
+    async fn open(&self, worker: &Worker, seat: &Seat) -> Result<Box<Connection>, Ending> {
         let _opening = worker.opens();
         let destination = self.destination(worker).await?;
         self.routed_to(destination);
@@ -255,7 +255,7 @@ impl Attempt {
         });
     }
 
-    async fn send(&self, mut connection: Connection, seat: Seat, worker: &Worker) -> Sent {
+    async fn send(&self, mut connection: Box<Connection>, seat: Seat, worker: &Worker) -> Sent {
         let kept = if connection.used == 0 { Kept::No } else { Kept::Yes };
         let record = self.record.get();
         let begun = record.at(record.start).unwrap_or(record.intended);

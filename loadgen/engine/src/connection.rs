@@ -159,7 +159,7 @@ impl Socket {
 }
 
 impl Connection {
-    /// Connects. On failure says how the slot's work ended. `securing`: see [`dial`].
+    /// Connects. Boxed, as it is handed on several times a request. On failure says how the slot's work ended. `securing`: see [`dial`].
     pub(crate) async fn open(
         lane: &Rc<Lane>,
         home: Home,
@@ -167,7 +167,7 @@ impl Connection {
         clock: Clock,
         securing: &Cell<bool>,
         number: impl FnOnce() -> u32,
-    ) -> Result<Self, Ending> {
+    ) -> Result<Box<Self>, Ending> {
         let notes = Notes::new(clock, lane.plan.security.is_some());
         let http = RefCell::new(Http1::new(dial(lane, destination, &notes, securing).await?));
         let number = number();
@@ -175,7 +175,8 @@ impl Connection {
         let watch = lane.keeps_connections().then(|| watch(&socket, lane, home, number));
         lane.opened.set(lane.opened.get() + 1);
         let host = destination.host();
-        Ok(Self { number, destination, host, notes, opened: clock.now(), used: 0, socket, watch })
+        let opened = clock.now();
+        Ok(Box::new(Self { number, destination, host, notes, opened, used: 0, socket, watch }))
     }
 
     /// A request begins; `looks`: see [`Notes::begin`]. Gives the body that it carries.
@@ -261,7 +262,7 @@ fn watch(socket: &Rc<Socket>, lane: &Rc<Lane>, home: Home, number: u32) -> JoinH
     })
 }
 
-impl Numbered for Connection {
+impl Numbered for Box<Connection> {
     fn number(&self) -> u32 {
         self.number
     }

@@ -55,8 +55,8 @@ pub(crate) struct Lane {
 enum Kept {
     /// Not at all.
     Never,
-    InTurn(Pool<Connection>),
-    AtRest(Rested<Connection>),
+    InTurn(Pool<Box<Connection>>),
+    AtRest(Rested<Box<Connection>>),
     /// Several requests at once on each.
     Together(Shared<Multiplexed>),
     /// By a client that is not ours.
@@ -144,7 +144,7 @@ impl Lane {
 
     /// A kept connection for a slot if there is one, and the seat that the slot's connection holds. Whose turn it is, is
     /// the slot's number, or in a closed loop the loop's.
-    pub(crate) fn take(self: &Rc<Self>, turn: u64) -> (Option<Connection>, Seat) {
+    pub(crate) fn take(self: &Rc<Self>, turn: u64) -> (Option<Box<Connection>>, Seat) {
         let (connection, home) = match &mut *self.kept.borrow_mut() {
             Kept::Never | Kept::Together(_) | Kept::Elsewhere(_) => (None, None),
             // An aged one is closed as it is dropped, and the slot opens its successor.
@@ -251,7 +251,7 @@ impl Seat {
     }
 
     /// Gives a connection to a slot that waits for one, or puts it back for a later slot.
-    pub(crate) fn keep(self, connection: Connection) {
+    pub(crate) fn keep(self, connection: Box<Connection>) {
         let Some(lane) = self.lane.clone() else { return };
         let back =
             if lane.takes_turns() { lane.turns.give(connection, self) } else { Some((connection, self)) };

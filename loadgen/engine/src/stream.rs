@@ -158,11 +158,9 @@ impl Notes {
         self.note_closed();
     }
 
-    /// When what was read last had arrived, within [`STAMP_REACH`]; where that is not known, now.
+    /// When what was read last had arrived; where that is not known, now.
     pub(crate) fn arrival(&self) -> Stamp {
-        let now = self.clock.now();
-        let Some(at) = self.arrival.get() else { return now };
-        if now.saturating_since(at) > STAMP_REACH { now.saturating_before(STAMP_REACH) } else { at.min(now) }
+        self.arrival.get().unwrap_or_else(|| self.clock.now())
     }
 
     /// The kernel says when it got what is read here.

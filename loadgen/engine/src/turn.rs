@@ -29,7 +29,7 @@ const TOGETHER: usize = 32;
 #[derive(Debug)]
 pub(crate) enum Turn {
     /// This connection is free.
-    Use(Connection, Seat),
+    Use(Box<Connection>, Seat),
     /// Open one.
     Open,
 }
@@ -61,7 +61,7 @@ impl Turns {
     }
 
     /// Gives a connection to the slot that has waited longest; gives it back if none waits.
-    pub(crate) fn give(&self, connection: Connection, seat: Seat) -> Option<(Connection, Seat)> {
+    pub(crate) fn give(&self, connection: Box<Connection>, seat: Seat) -> Option<(Box<Connection>, Seat)> {
         let mut turn = Turn::Use(connection, seat);
         loop {
             let Some(next) = self.queue.borrow_mut().pop_front() else { break };

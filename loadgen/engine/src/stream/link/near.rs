@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use trial::time::Stamp;
 
+use crate::stream::STAMP_REACH;
+
 #[derive(Debug)]
 pub(in crate::stream) struct Near {
     pub(super) tcp: TcpStream,
@@ -87,7 +89,7 @@ impl Stamps {
                 _ => None,
             })
         });
-        let at = stamp.and_then(|stamp| self.wall.stamp(u64::try_from(stamp.as_nanos()).ok()?));
+        let at = stamp.and_then(|stamp| self.wall.stamp(u64::try_from(stamp.as_nanos()).ok()?, STAMP_REACH));
         Ok((message.bytes, at))
     }
 }
