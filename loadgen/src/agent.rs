@@ -33,6 +33,7 @@ use trial::time::Stamp;
 
 use crate::exit_code::ExitCode;
 use crate::heartbeat::Heartbeat;
+use crate::recorder::politeness;
 use crate::target::look_up;
 
 /// A plan holds a body and headers of the user's at most.
@@ -408,7 +409,7 @@ fn close(shared: &Shared, open: &mut Vec<Record>) {
     if open.is_empty() {
         return;
     }
-    let encoded = part::encode_with_pauses(open, thread::yield_now);
+    let encoded = part::encode_with_pauses(open, politeness(open.len() >= PART_ROWS));
     let rows = open.len() as u64;
     open.clear();
     let mut state = lock(shared);

@@ -32,6 +32,9 @@ const PART_EVERY: Duration = Duration::from_secs(2);
 /// … or with so many rows (64 B each in memory).
 const PART_ROWS: usize = 262_144;
 
+/// Who encodes a part lets others go first for so long, at most: a small part of [`PART_EVERY`].
+const POLITE_FOR: Duration = Duration::from_millis(100);
+
 /// Why a recording could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
@@ -238,8 +241,7 @@ impl RowWriter {
         if self.open.is_empty() {
             return Ok(());
         }
-        // The engine may want this core: a part takes several of its passes.
-        let bytes = part::encode_with_pauses(&self.open, thread::yield_now)?;
+        let bytes = part::encode_with_pauses(&self.open, politeness(self.open.len() >= PART_ROWS))?;
         let name = format!("records-{:03}-{:06}.{}", self.arm.0, self.parts, part::EXTENSION);
         replace(&self.directory.join(name), &bytes)?;
         self.rows += self.open.len() as u64;
@@ -297,6 +299,17 @@ impl RowWriter {
             connection: record.conn,
             nth: record.nth,
             pod: record.pod.known().map(|pod| pod.0),
+        }
+    }
+}
+
+/// The engine may want the core on which a part is encoded, which takes several of its passes: so it goes first. But not for long,
+/// and not where rows come fast enough to fill a part: if it wants the core all the time, rows would never be encoded.
+pub(crate) fn politeness(is_full: bool) -> impl FnMut() {
+    let until = (!is_full).then(|| Duration::from_nanos(clock::monotonic_ns()) + POLITE_FOR);
+    move || {
+        if until.is_some_and(|until| Duration::from_nanos(clock::monotonic_ns()) < until) {
+            thread::yield_now();
         }
     }
 }

@@ -24,8 +24,12 @@ pub(super) const EXTENSION: &str = "parquet";
 const MAJOR_KEY: &str = "drainproof.format_major";
 /// In front of the checksum, inside a metadata value: found without parsing anything.
 const SEAL: &[u8] = b"drainproof-checksum:";
-/// Values of a column that are written or read in one go.
-const BLOCK: usize = 4096;
+/// Values of a column that are written in one go.
+const PIECE: usize = 4096;
+/// Rows that are read in one go, few enough for the nearest cache ...
+const BLOCK: usize = 512;
+/// ... and columns whose readers are open at once: each holds what it takes to decompress, half a megabyte or more.
+const TOGETHER: usize = 7;
 /// Readers look for metadata at the file's end; the seal is in it.
 const FOOTER_MAX: usize = 1 << 20;
 
@@ -34,7 +38,7 @@ pub(super) fn encode(records: &[Record], mut pause: impl FnMut()) -> Result<Vec<
     let mut group = writer.next_row_group()?;
     for column in &WIDE {
         let mut out = group.next_column()?.ok_or_else(missing)?;
-        for records in records.chunks(BLOCK) {
+        for records in records.chunks(PIECE) {
             let values: Vec<i64> = records.iter().map(|record| (column.get)(record).cast_signed()).collect();
             out.typed::<Int64Type>().write_batch(&values, None, None)?;
             pause();
@@ -43,7 +47,7 @@ pub(super) fn encode(records: &[Record], mut pause: impl FnMut()) -> Result<Vec<
     }
     for column in &NARROW {
         let mut out = group.next_column()?.ok_or_else(missing)?;
-        for records in records.chunks(BLOCK) {
+        for records in records.chunks(PIECE) {
             let (values, levels) = narrow_values(column, records);
             out.typed::<Int32Type>().write_batch(&values, levels.as_deref(), None)?;
             pause();
@@ -93,14 +97,19 @@ fn read_group(group: &dyn RowGroupReader, records: &mut Vec<Record>) -> Result<(
         return Err(PartError::TooLong { rows: (first + rows) as u64 });
     }
     records.resize(first + rows, blank());
-    // One after the other: what a reader needs to decompress is more than a block.
-    for column in &WIDE {
-        let mut reader = WideReader::open(group, column)?;
-        records[first..].chunks_mut(BLOCK).try_for_each(|records| reader.read(records))?;
+    for columns in WIDE.chunks(TOGETHER) {
+        let mut readers =
+            columns.iter().map(|column| WideReader::open(group, column)).collect::<Result<Vec<_>, _>>()?;
+        for block in records[first..].chunks_mut(BLOCK) {
+            readers.iter_mut().try_for_each(|reader| reader.read(block))?;
+        }
     }
-    for column in &NARROW {
-        let mut reader = NarrowReader::open(group, column)?;
-        records[first..].chunks_mut(BLOCK).try_for_each(|records| reader.read(records))?;
+    for columns in NARROW.chunks(TOGETHER) {
+        let mut readers =
+            columns.iter().map(|column| NarrowReader::open(group, column)).collect::<Result<Vec<_>, _>>()?;
+        for block in records[first..].chunks_mut(BLOCK) {
+            readers.iter_mut().try_for_each(|reader| reader.read(block))?;
+        }
     }
     Ok(())
 }
