@@ -409,7 +409,7 @@ fn close(shared: &Shared, open: &mut Vec<Record>) {
     if open.is_empty() {
         return;
     }
-    let encoded = part::encode_with_pauses(open, politeness(open.len() >= PART_ROWS));
+    let encoded = part::encode(open, politeness(open.len() >= PART_ROWS));
     let rows = open.len() as u64;
     open.clear();
     let mut state = lock(shared);

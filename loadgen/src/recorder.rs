@@ -32,7 +32,7 @@ const PART_EVERY: Duration = Duration::from_secs(2);
 /// … or with so many rows (64 B each in memory).
 const PART_ROWS: usize = 262_144;
 
-/// Who encodes a part lets others go first for so long, at most: a small part of [`PART_EVERY`].
+/// Others are let go first only within so long from when a part begins to be encoded: a small part of [`PART_EVERY`].
 const POLITE_FOR: Duration = Duration::from_millis(100);
 
 /// Why a recording could not be written.
@@ -241,7 +241,7 @@ impl RowWriter {
         if self.open.is_empty() {
             return Ok(());
         }
-        let bytes = part::encode_with_pauses(&self.open, politeness(self.open.len() >= PART_ROWS))?;
+        let bytes = part::encode(&self.open, politeness(self.open.len() >= PART_ROWS))?;
         let name = format!("records-{:03}-{:06}.{}", self.arm.0, self.parts, part::EXTENSION);
         replace(&self.directory.join(name), &bytes)?;
         self.rows += self.open.len() as u64;
@@ -303,15 +303,21 @@ impl RowWriter {
     }
 }
 
-/// The engine may want the core on which a part is encoded, which takes several of its passes: so it goes first. But not for long,
-/// and not where rows come fast enough to fill a part: if it wants the core all the time, rows would never be encoded.
+/// For the pauses of [`part::encode`]: encoding takes several of the engine's passes, perhaps on the engine's core, so the engine goes
+/// first. See [`is_polite`].
 pub(crate) fn politeness(is_full: bool) -> impl FnMut() {
-    let until = (!is_full).then(|| Duration::from_nanos(clock::monotonic_ns()) + POLITE_FOR);
+    let begun = clock::monotonic_ns();
     move || {
-        if until.is_some_and(|until| Duration::from_nanos(clock::monotonic_ns()) < until) {
+        if is_polite(is_full, Duration::from_nanos(clock::monotonic_ns().saturating_sub(begun))) {
             thread::yield_now();
         }
     }
+}
+
+/// An engine that wants its core all the time leaves none of it to who always lets it go first: rows would wait in vain, and be lost.
+/// So not where they come fast enough to fill a part before its time, and not for long.
+fn is_polite(is_full: bool, since: Duration) -> bool {
+    !is_full && since < POLITE_FOR
 }
 
 /// Facts about the machine that a reader of a report may need; none of them names it.
@@ -367,4 +373,16 @@ fn joined<T>(handle: JoinHandle<Result<T, RecorderError>>) -> Result<T, Recorder
             source: io::Error::other("its writer died"),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_encodes_is_polite_for_a_while_and_not_where_rows_come_fast() {
+        assert!(is_polite(false, Duration::ZERO) && is_polite(false, POLITE_FOR / 2));
+        assert!(!is_polite(false, POLITE_FOR));
+        assert!(!is_polite(true, Duration::ZERO));
+    }
 }

@@ -84,7 +84,7 @@ impl WallClock {
         Self { clock, ahead_ns, since_ns: Cell::new(0) }
     }
 
-    /// The moment of a stamp, in nanoseconds since the Unix epoch, or so long ago if that is later; `None` if wall time may have been set
+    /// The moment of a stamp (nanoseconds since the Unix epoch), but at most `reach` before now; `None` if wall time may have been set
     /// since it was made.
     #[must_use]
     pub fn stamp(&self, stamped_ns: u64, reach: Duration) -> Option<Stamp> {
@@ -164,6 +164,7 @@ mod tests {
         let slack = Duration::from_millis(1);
         assert!(before <= at + slack && at <= after + slack, "{before:?} {at:?} {after:?}");
         assert_eq!(wall.stamp(wall_ns() + 1_000_000_000, reach), None, "not yet");
+        // Until it is so old that it cannot be told of any more.
         while clock.now() <= after + slack {}
         let at = wall.stamp(stamped, Duration::ZERO).expect("nobody set the time");
         assert!(at > after && at <= clock.now(), "no longer ago than it may be");

@@ -45,7 +45,7 @@ pub(crate) struct Notes {
     pub(crate) write_blocked: Cell<bool>,
     /// The last successful write.
     pub(crate) last_write: Cell<Option<Stamp>>,
-    /// When the last of what was read last had arrived, as the kernel says.
+    /// When the last of what was read last had arrived, as the kernel says: at most [`STAMP_REACH`] before it was read.
     arrival: Cell<Option<Stamp>>,
     /// The first byte of the answer.
     pub(crate) first_read: Cell<Option<Stamp>>,

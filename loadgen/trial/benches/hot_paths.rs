@@ -33,10 +33,12 @@ criterion_main!(hot_paths);
 
 fn parts(criterion: &mut Criterion) {
     let records = records(PART_ROWS);
-    let encoded = Bytes::from(part::encode(&records).unwrap());
+    let encoded = Bytes::from(part::encode(&records, || {}).unwrap());
     let mut group = criterion.benchmark_group("part");
     group.throughput(Throughput::Elements(PART_ROWS as u64));
-    group.bench_function("encode", |bencher| bencher.iter(|| part::encode(black_box(&records)).unwrap()));
+    group.bench_function("encode", |bencher| {
+        bencher.iter(|| part::encode(black_box(&records), || {}).unwrap())
+    });
     group.bench_function("decode", |bencher| {
         bencher.iter(|| part::decode(black_box(encoded.clone())).unwrap());
     });

@@ -55,20 +55,12 @@ pub enum PartError {
     Value { column: &'static str, value: u64 },
 }
 
-/// The bytes of a part.
+/// The bytes of a part. `pause` is called after every few thousand values, for whoever shares a core with somebody in a hurry and wants to
+/// let others go first.
 ///
 /// # Errors
 /// The library's; memory is all that it needs.
-pub fn encode(records: &[Record]) -> Result<Vec<u8>, PartError> {
-    format::encode(records, || {})
-}
-
-/// [`encode`], for whoever shares a core with somebody in a hurry: `pause` is called after every few thousand values, to let
-/// others go first.
-///
-/// # Errors
-/// As of [`encode`].
-pub fn encode_with_pauses(records: &[Record], pause: impl FnMut()) -> Result<Vec<u8>, PartError> {
+pub fn encode(records: &[Record], pause: impl FnMut()) -> Result<Vec<u8>, PartError> {
     format::encode(records, pause)
 }
 

@@ -26,9 +26,9 @@ const MAJOR_KEY: &str = "drainproof.format_major";
 const SEAL: &[u8] = b"drainproof-checksum:";
 /// Values of a column that are written in one go.
 const PIECE: usize = 4096;
-/// Rows that are read in one go, few enough for the nearest cache ...
+/// Rows of which some columns are read one after the other: few enough to stay in a cache meanwhile.
 const BLOCK: usize = 512;
-/// ... and columns whose readers are open at once: each holds what it takes to decompress, half a megabyte or more.
+/// Columns whose readers are open at once. Each holds what it takes to decompress, half a megabyte or more.
 const TOGETHER: usize = 7;
 /// Readers look for metadata at the file's end; the seal is in it.
 const FOOTER_MAX: usize = 1 << 20;
@@ -132,6 +132,9 @@ impl WideReader {
     fn read(&mut self, records: &mut [Record]) -> Result<(), PartError> {
         self.values.clear();
         read(&mut self.reader, records.len(), self.column.name, (&mut self.values, &mut Vec::new()))?;
+        if self.values.len() != records.len() {
+            return Err(PartError::Damaged);
+        }
         for (record, value) in records.iter_mut().zip(&self.values) {
             (self.column.set)(record, value.cast_unsigned());
         }

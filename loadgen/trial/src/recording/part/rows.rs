@@ -12,23 +12,28 @@ pub(super) const EXTENSION: &str = "rows";
 
 const MAGIC: [u8; 8] = *b"DRAINROW";
 const ROW: usize = 64;
+/// Records that are written in one go.
+const PIECE: usize = 256;
 /// Magic, major version, padding, checksum.
 const HEADER: usize = 8 + 4 + 4 + 16;
 
 #[expect(clippy::unnecessary_wraps, reason = "the other format can fail here")]
-pub(super) fn encode(records: &[Record], _pause: impl FnMut()) -> Result<Vec<u8>, PartError> {
+pub(super) fn encode(records: &[Record], mut pause: impl FnMut()) -> Result<Vec<u8>, PartError> {
     let mut bytes = Vec::with_capacity(HEADER + records.len() * ROW);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&FORMAT_MAJOR.to_le_bytes());
     bytes.extend_from_slice(&[b'0'; 20]);
-    for record in records {
-        for column in &WIDE {
-            bytes.extend_from_slice(&(column.get)(record).to_le_bytes());
+    for records in records.chunks(PIECE) {
+        for record in records {
+            for column in &WIDE {
+                bytes.extend_from_slice(&(column.get)(record).to_le_bytes());
+            }
+            for column in &NARROW {
+                let width = usize::from(column.bits / 8);
+                bytes.extend(&(column.get)(record).to_le_bytes()[..width]);
+            }
         }
-        for column in &NARROW {
-            let width = usize::from(column.bits / 8);
-            bytes.extend(&(column.get)(record).to_le_bytes()[..width]);
-        }
+        pause();
     }
     seal(&mut bytes, HEADER - 16);
     Ok(bytes)

@@ -3,11 +3,13 @@ use proptest::prelude::*;
 
 use super::columns::{NARROW, WIDE, blank};
 use super::*;
+use crate::id::PodId;
+use crate::record::Class;
 
 type Codec = (fn(&[Record]) -> Result<Vec<u8>, PartError>, fn(Bytes) -> Result<Vec<Record>, PartError>);
 
 fn codecs() -> Vec<Codec> {
-    vec![(encode, decode), (|records| rows::encode(records, || {}), rows::decode)]
+    vec![(|records| encode(records, || {}), decode), (|records| rows::encode(records, || {}), rows::decode)]
 }
 
 /// Any record that the types allow, sentinels included.
@@ -65,12 +67,15 @@ fn a_long_part_survives() {
         .map(|slot| {
             let mut record = blank();
             record.slot = slot;
-            let observed = slot % 3000 > 1000 && slot % 7 > 0;
+            let observed = slot % 3000 > 1000 && (slot > 20_000 || slot % 7 > 0);
             if observed {
                 record.start = random.u32(..1000);
                 record.end = random.u32(1000..);
             }
             record.status = if observed { 200 } else { 0 };
+            record.conn = random.u32(1..50);
+            record.pod = if slot % 5 > 0 { PodId(random.u16(..3)) } else { PodId::NONE };
+            record.class = if observed { Class::None } else { Class::ConnectRefused };
             record.sequence = random.u32(..);
             record
         })
@@ -78,6 +83,18 @@ fn a_long_part_survives() {
     for (encode, decode) in codecs() {
         assert_eq!(decode(encode(&records).unwrap().into()).unwrap(), records);
     }
+}
+
+#[test]
+fn pauses_come_every_few_thousand_values_and_change_nothing() {
+    let records: Vec<_> = (0..10_000).map(|slot| Record { slot, ..blank() }).collect();
+    let mut pauses = 0;
+    let bytes = encode(&records, || pauses += 1).unwrap();
+    assert_eq!(bytes, encode(&records, || {}).unwrap());
+    assert_eq!(pauses, (WIDE.len() + NARROW.len()) * 3, "each column in three pieces");
+    pauses = 0;
+    rows::encode(&records, || pauses += 1).unwrap();
+    assert_eq!(pauses, 40);
 }
 
 #[test]
@@ -106,7 +123,7 @@ fn other_tools_find_one_column_a_field_with_its_name_and_unsigned_type() {
     use ::parquet::basic::LogicalType;
     use ::parquet::file::reader::{FileReader, SerializedFileReader};
 
-    let file = SerializedFileReader::new(Bytes::from(encode(&[blank()]).unwrap())).unwrap();
+    let file = SerializedFileReader::new(Bytes::from(encode(&[blank()], || {}).unwrap())).unwrap();
     let schema = file.metadata().file_metadata().schema_descr();
     let names: Vec<_> = schema.columns().iter().map(|column| column.name()).collect();
     let fields = "slot intended start write_done first_byte end conn nth bytes_in pod status os_code class stage \
@@ -133,6 +150,6 @@ fn a_row_takes_few_bytes() {
             record
         })
         .collect();
-    let bytes = encode(&records).unwrap().len();
+    let bytes = encode(&records, || {}).unwrap().len();
     assert!(bytes < records.len() * 16, "{bytes} bytes for {} rows", records.len());
 }
