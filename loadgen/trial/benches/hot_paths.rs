@@ -37,7 +37,7 @@ fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("part");
     group.throughput(Throughput::Elements(PART_ROWS as u64));
     group.bench_function("encode", |bencher| {
-        bencher.iter(|| part::encode(black_box(&records), || {}).unwrap())
+        bencher.iter(|| part::encode(black_box(&records), || {}).unwrap());
     });
     group.bench_function("decode", |bencher| {
         bencher.iter(|| part::decode(black_box(encoded.clone())).unwrap());
